@@ -1,0 +1,130 @@
+"""Whole runs on the corpus in miniature: learning, stopping, resuming."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.augment import AugmentConfig
+from training.corpus import Corpus, load_corpus, read_manifest
+from training.early_signal import DevelopmentSignal, read_trial_folder
+from training.network import NetworkConfig, load_network
+from training.recipe import Recipe, Stage, read_recipe
+from training.train import read_history, read_state, train
+
+RECIPES = Path(__file__).parents[2] / "training/recipes"
+QUIET = AugmentConfig(noise=0.3, simulated_rooms=0, codec=0, telephone=0)
+SMALL = NetworkConfig(channels=32, dilations=(1, 2), aggregate=48, bottleneck=8, dim=24)
+SOFTMAX = Stage("margin_softmax", epochs=3, steps=12, batch=5, crop_s=1.0, warm_up=5, peak_rate=3e-3)
+PAIRS = Stage("contrastive", epochs=1, steps=4, batch=8, crop_s=1.0, warm_up=2, margin=3.0)
+
+
+@pytest.fixture(scope="module")
+def corpus(miniature: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return load_corpus(read_manifest(miniature / "utterances.csv", "train"), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def development(miniature: Path, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    dev = load_corpus(read_manifest(miniature / "utterances.csv", "dev"), tmp_path_factory.mktemp("cache"))
+    return dev, read_trial_folder(miniature / "trials")
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return Recipe(stage=(SOFTMAX, PAIRS), network=SMALL, augment=QUIET, signal_every=1)
+
+
+@pytest.fixture(scope="module")
+def run(recipe, corpus, development, miniature, tmp_path_factory) -> Path:  # type: ignore[no-untyped-def]
+    folder = tmp_path_factory.mktemp("run")
+    train(recipe, corpus, folder, miniature / "noise.csv", development)
+    return folder
+
+
+def test_the_loss_falls_and_voices_are_told_apart(run: Path, development) -> None:  # type: ignore[no-untyped-def]
+    history = read_history(run / "stage1-margin_softmax")
+    losses = [float(row["loss"]) for row in history]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+    branch = load_network(run / "branch.keras")
+    (rate,) = DevelopmentSignal(branch, *development, every=1).measure().values()
+    assert rate < 40.0  # chance is 50
+
+
+def test_a_run_leaves_its_recipe_history_and_plot(run: Path) -> None:
+    for name in ("recipe.json", "stage1-margin_softmax/history.png", "stage2-contrastive/history.csv"):
+        assert (run / name).stat().st_size > 0
+    assert read_state(run / "stage2-contrastive")["epochs_done"] == 1
+    assert all(float(row["dev_eer"]) <= 100 for row in read_history(run / "stage1-margin_softmax"))
+    assert (run / "stage1-margin_softmax/best.keras").exists()
+
+
+def test_a_finished_run_is_not_trained_again(run: Path, recipe: Recipe, corpus: Corpus) -> None:
+    before = (run / "stage1-margin_softmax/branch.keras").stat().st_mtime_ns
+    train(recipe, corpus, run)
+    assert (run / "stage1-margin_softmax/branch.keras").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("stage", [replace(SOFTMAX, steps=6), replace(PAIRS, epochs=3)])
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(stage: Stage, corpus: Corpus, tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    class StopAfter:
+        """A corpus that fails while the second epoch is read, as a power cut would."""
+
+        def __init__(self) -> None:
+            self.crops = 0
+
+        def crop(self, *args: object) -> np.ndarray:
+            self.crops += 1
+            if self.crops > 1.5 * stage.steps * stage.batch * (2 if stage.objective == "contrastive" else 1):
+                raise Stopped
+            return corpus.crop(*args)  # type: ignore[arg-type]
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(corpus, name)
+
+        def __len__(self) -> int:
+            return len(corpus)
+
+    recipe = Recipe(stage=(stage,), network=SMALL, augment=AugmentConfig(simulated_rooms=0))
+    train(recipe, corpus, tmp_path / "whole")
+    folder = f"stage1-{stage.objective}"
+    with pytest.raises(Exception, match="Stopped"):  # TensorFlow wraps what its data source raises
+        train(recipe, StopAfter(), tmp_path / "stopped")  # type: ignore[arg-type]
+    assert 1 <= read_state(tmp_path / "stopped" / folder)["epochs_done"] < stage.epochs
+    train(recipe, corpus, tmp_path / "stopped")
+    whole, resumed = (
+        [float(row["loss"]) for row in read_history(tmp_path / run / folder)] for run in ("whole", "stopped")
+    )
+    assert len(resumed) == stage.epochs
+    np.testing.assert_allclose(resumed, whole, rtol=0.05)
+
+
+def test_a_recipe_that_says_something_unknown_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('[network]\nlayers = 3\n[[stage]]\nobjective = "contrastive"\nepochs = 1\n')
+    with pytest.raises(ValueError, match="layers"):
+        read_recipe(path)
+    path.write_text("seed = 1\n")
+    with pytest.raises(ValueError, match="stage"):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_recipe_can_be_read(path: Path) -> None:
+    assert read_recipe(path).stage
+
+
+@pytest.mark.parametrize("module", ["train", "export", "quantize", "evaluate"])
+def test_every_program_says_what_it_does(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"training.{module}", "--help"], capture_output=True, text=True, check=True, timeout=100
+    )
+    assert "usage" in done.stdout
+    assert "--" in done.stdout

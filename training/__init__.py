@@ -1,0 +1,1 @@
+"""The offline training package: corpus → crops → network → ONNX file that the service serves."""
