@@ -1,0 +1,44 @@
+# The service and what it runs on; no compiler, no training package, no tests.
+#   docker build -t timbre .                                       CPU
+#   docker build -t timbre:gpu --build-arg TIMBRE_EXTRAS=gpu .     with the CUDA and cuDNN libraries
+FROM python:3.11-slim-bookworm AS build
+ARG TIMBRE_EXTRAS=
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /srv/timbre
+COPY requirements.lock requirements-gpu.lock ./
+# A CPU image takes onnxruntime of the same version without its CUDA provider, which it would never load.
+RUN case "$TIMBRE_EXTRAS" in \
+      gpu) cp requirements-gpu.lock pins.txt ;; \
+      "")  sed '/^onnxruntime==/d; s/^onnxruntime-gpu==\([^ ]*\).*/onnxruntime==\1/' requirements.lock > pins.txt ;; \
+      *)   echo "TIMBRE_EXTRAS may be empty or gpu, not '$TIMBRE_EXTRAS'" >&2; exit 1 ;; \
+    esac \
+ && python3 -m venv .venv \
+ && .venv/bin/python -m pip install --quiet -r pins.txt \
+ && rm pins.txt
+# .dockerignore lets through what the service needs and nothing else.
+COPY . .
+# In place: the migrations and the model are found beside the package.
+RUN .venv/bin/python -m pip install --quiet --no-deps --editable . \
+ && .venv/bin/python -m pip uninstall --quiet --yes pip setuptools
+
+FROM python:3.11-slim-bookworm
+LABEL org.opencontainers.image.title="Timbre" \
+      org.opencontainers.image.description="Enrolls voices and tells whose voice a recording is" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/timbre timbre
+ENV PATH=/srv/timbre/.venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    NUMBA_CACHE_DIR=/tmp/numba \
+    TIMBRE_HOST=0.0.0.0 \
+    TIMBRE_PORT=8000 \
+    TIMBRE_DATABASE_URL=sqlite:////var/lib/timbre/timbre.db
+VOLUME /var/lib/timbre
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+  CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['TIMBRE_PORT'] + '/readyz', timeout=4)"]
+ENTRYPOINT ["timbre"]
+CMD ["serve"]
+WORKDIR /srv/timbre
+COPY --from=build /srv/timbre /srv/timbre
+USER timbre

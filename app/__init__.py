@@ -1,0 +1,1 @@
+"""Timbre, the service: bytes → waveform → embedding → score → decision."""

@@ -1,0 +1,1 @@
+"""HTTP: requests → use cases → responses. Nothing here decides anything about voices."""

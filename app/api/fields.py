@@ -1,0 +1,158 @@
+"""The text fields of each call, as form fields or query parameters; unknown ones are refused."""
+
+import json
+import math
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from app.store.records import OnExisting
+
+_LARGEST_OBJECT: Final = 4_096
+_DEEPEST: Final = 20
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_NOT_STORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
+"""What PostgreSQL takes in no text: NUL and halves of surrogate pairs."""
+
+
+def _plain(value: str) -> str:
+    if _CONTROL.search(value):
+        raise ValueError("it must not hold control characters")
+    return value
+
+
+def parse_object(value: Any) -> Any:
+    """A JSON object from its text; objects pass.
+
+    Raises:
+        ValueError: It is not a JSON object, or PostgreSQL could not store it.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            raise ValueError("it must be a JSON object") from None
+    return check_object(value)
+
+
+def check_object(value: Any) -> Any:
+    """The value, when it is an object that every database can store.
+
+    Raises:
+        ValueError: It is none, or it is larger than 4 kB.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("it must be a JSON object")
+    _check_storable(value)
+    if len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) > _LARGEST_OBJECT:
+        raise ValueError(f"it must not be larger than {_LARGEST_OBJECT} bytes")
+    return value
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _check_storable(value: Any, depth: int = 0) -> None:
+    if depth > _DEEPEST:
+        raise ValueError("it must not be nested so deeply")
+    if isinstance(value, str) and _NOT_STORABLE.search(value):
+        raise ValueError("its texts must not hold NUL or lone surrogates")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("its numbers must be finite")
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        for each in value:
+            _check_storable(each, depth + 1)
+
+
+def _parse_consent(value: Any) -> Any:
+    """A consent given as text is a reference to where it is kept."""
+    if isinstance(value, str) and not value.lstrip().startswith("{"):
+        if not value.strip():
+            raise ValueError("it must not be empty")
+        value = {"reference": value}
+    return parse_object(value)
+
+
+def _split(value: list[str]) -> list[str]:
+    """Comma separated, repeated, or both. None at all is refused: it must not come to mean everybody."""
+    found = [each.strip() for text in value for each in text.split(",")]
+    if not all(found):
+        raise ValueError("it must name speakers, separated by commas")
+    return list(dict.fromkeys(found))
+
+
+JsonObject = Annotated[
+    dict[str, Any],
+    BeforeValidator(parse_object),
+    WithJsonSchema({"type": "object", "additionalProperties": True}),
+]
+Consent = Annotated[
+    dict[str, Any],
+    BeforeValidator(_parse_consent),
+    WithJsonSchema(
+        {"oneOf": [{"type": "object", "additionalProperties": True}, {"type": "string", "minLength": 1}]}
+    ),
+]
+DisplayName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
+Group = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
+CandidateIds = Annotated[list[str], AfterValidator(_split), Field(max_length=1000)]
+Similarity = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+SpeakerIdField = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9._~-]{1,128}$"})]
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class EnrollFields(_Fields):
+    """Fields of an enrolment."""
+
+    speaker_id: SpeakerIdField | None = None
+    """Who speaks. Generated when it is not given."""
+    display_name: DisplayName | None = None
+    """A name for people."""
+    metadata: JsonObject | None = None
+    """A JSON object of your own, at most 4096 bytes. `group` in it can narrow an identification."""
+    consent: Consent | None = None
+    """What the speaker agreed to: a JSON object, or a text that says where it is kept."""
+    on_existing: OnExisting = "append"
+    """When the speaker exists: add the recordings, put them in the place of the old ones, or refuse."""
+    allow_partial: bool = False
+    """Enroll the usable recordings even when others are refused."""
+    dry_run: bool = False
+    """Answer as usual, but store nothing."""
+
+
+class VerifyFields(_Fields):
+    """Fields of a verification."""
+
+    speaker_id: SpeakerIdField | None = None
+    """Whose voice it should be. Leave it out when a second clip is sent as `audio_reference`."""
+    threshold: Similarity | None = None
+    """Accept at this similarity and above, instead of the default."""
+    target_fmr: Rate | None = None
+    """Use the threshold that has at most this false-match rate on the model's trials."""
+
+
+class IdentifyFields(_Fields):
+    """Fields of an identification."""
+
+    top_k: Annotated[int, Field(ge=1, le=100)] = 5
+    """Most candidates in the answer."""
+    threshold: Similarity | None = None
+    """Match at this similarity and above, instead of the default."""
+    min_margin: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    """Least lead over the second candidate for a `match`; with less the answer is `ambiguous`."""
+    candidate_ids: CandidateIds | None = None
+    """Search only these speakers: comma separated, or repeated. Ids that nobody has are left out."""
+    group: Group | None = None
+    """Search only speakers whose metadata has this `group`."""
+
+
+class QualityFields(_Fields):
+    """A quality check takes no fields."""

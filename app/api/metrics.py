@@ -1,0 +1,79 @@
+"""Counters and histograms for Prometheus, one registry for each application."""
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from app.service.trace import Trace
+
+_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Metrics:
+    """What the service counts. Labels are routes, statuses and codes: never who spoke."""
+
+    def __init__(self, gallery_size: Callable[[], int]) -> None:
+        """Make an empty registry.
+
+        Args:
+            gallery_size: Asked at each scrape for the number of speakers in the index.
+        """
+        registry = self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "timbre_requests", "Requests answered", ["method", "route", "status"], registry=registry
+        )
+        self._latency = Histogram(
+            "timbre_request_seconds",
+            "Time from the request to its answer",
+            ["method", "route", "status"],
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+        self._stages = Histogram(
+            "timbre_stage_seconds",
+            "Time of a request spent in one stage",
+            ["stage"],
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+        self._audio = Counter("timbre_audio_seconds", "Seconds of recordings decoded", registry=registry)
+        self._refusals = Counter(
+            "timbre_refusals", "Requests refused, by their code", ["code"], registry=registry
+        )
+        size = Gauge("timbre_gallery_speakers", "Speakers in the index", registry=registry)
+        size.set_function(gallery_size)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+
+    def observe(self, method: str, route: str, status: int, seconds: float, trace: Trace) -> None:
+        """Count one request.
+
+        Args:
+            method: HTTP method; unknown ones are counted together.
+            route: Template of the route, so that ids in paths make no label.
+            status: HTTP status of the answer.
+            seconds: Time it took.
+            trace: What happened meanwhile.
+        """
+        labels = (method if method in _METHODS else "OTHER", route, str(status))
+        self._requests.labels(*labels).inc()
+        self._latency.labels(*labels).observe(seconds)
+        for stage, spent in trace.seconds.items():
+            self._stages.labels(stage).observe(spent)
+        self._audio.inc(trace.audio_s)
+        if trace.code is not None:
+            self._refusals.labels(trace.code).inc()
+
+    def exposition(self) -> bytes:
+        """The registry in the text format of Prometheus."""
+        return generate_latest(self._registry)

@@ -1,0 +1,53 @@
+"""POST /enroll."""
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from app import errors
+from app.api import examples
+from app.api.answers import enroll_answer
+from app.api.fields import EnrollFields
+from app.api.operations import ALWAYS, EMBEDDED, STORED, answers, recordings
+from app.api.routes.common import Joined, main_call
+from app.api.schemas import EnrollAnswer
+from app.api.uploads import read_upload
+from app.service import enrolment
+
+router = APIRouter(tags=["voices"])
+_REFUSALS = (
+    *(*ALWAYS, *EMBEDDED, *STORED),
+    *(errors.InvalidSpeakerId, errors.SpeakerExists, errors.ConcurrentModification),
+)
+
+
+@main_call(
+    router,
+    "/enroll",
+    status_code=201,
+    response_model=EnrollAnswer,
+    responses=answers(201, examples.ENROLL, _REFUSALS)
+    | {
+        200: {
+            "model": EnrollAnswer,
+            "description": "Nothing new was stored: every clip was a duplicate, or it was a dry run",
+            "content": {"application/json": {"example": {**examples.ENROLL, "dry_run": True}}},
+        }
+    },
+    openapi_extra=recordings(EnrollFields, example={"speaker_id": "ada", "display_name": "Ada"}, many=True),
+)
+async def enroll(request: Request, response: Response, parts: Joined) -> EnrollAnswer:
+    """Enroll a voice from one or more recordings, or add recordings to it. Also at `/v1/enroll`.
+
+    Every recording is decoded and judged before anything is stored. Without `allow_partial` one
+    unusable recording refuses all of them, and `reasons` names each with its number. The speaker
+    is `enrolled`, and found by the other calls, once `required_speech_s` of speech has been gathered.
+    """
+    upload = await read_upload(request, parts.settings.max_upload_bytes)
+    fields = upload.fields(EnrollFields, parts=frozenset({"audio"}), lists=frozenset())
+    wish = enrolment.EnrolmentRequest(
+        recordings=upload.many("audio", parts.settings.max_files), **fields.model_dump()
+    )
+    result = await run_in_threadpool(enrolment.enroll, parts, wish)
+    if not result.stored:
+        response.status_code = 200
+    return enroll_answer(parts, result, dry_run=wish.dry_run)

@@ -1,0 +1,37 @@
+"""POST /identify."""
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+
+from app import errors
+from app.api import examples
+from app.api.answers import identify_answer
+from app.api.fields import IdentifyFields
+from app.api.operations import ALWAYS, EMBEDDED, STORED, answers, recordings
+from app.api.routes.common import Joined, main_call
+from app.api.schemas import IdentifyAnswer
+from app.api.uploads import read_upload
+from app.service import identification
+
+router = APIRouter(tags=["voices"])
+_REFUSALS = (*ALWAYS, *EMBEDDED, *STORED, errors.InvalidSpeakerId)
+
+
+@main_call(
+    router,
+    "/identify",
+    response_model=IdentifyAnswer,
+    responses=answers(200, examples.IDENTIFY, _REFUSALS),
+    openapi_extra=recordings(IdentifyFields, example={"top_k": 5}),
+)
+async def identify(request: Request, parts: Joined) -> IdentifyAnswer:
+    """Find whose voice a recording is among the enrolled, if anybody's. Also at `/v1/identify`.
+
+    A stranger and an empty gallery are `unknown`, two speakers too close to tell apart are
+    `ambiguous`: both are answers. Every candidate is scored with what the database holds now,
+    so a deleted speaker is never among them.
+    """
+    upload = await read_upload(request, parts.settings.max_upload_bytes)
+    fields = upload.fields(IdentifyFields, parts=frozenset({"audio"}), lists=frozenset({"candidate_ids"}))
+    wish = identification.IdentificationRequest(recording=upload.one("audio"), **fields.model_dump())
+    return identify_answer(parts, await run_in_threadpool(identification.identify, parts, wish))

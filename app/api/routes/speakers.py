@@ -1,0 +1,118 @@
+"""/v1/speakers and the enrollments under it."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from app import errors
+from app.api import examples
+from app.api.answers import enrollments_answer, speaker_answer, speakers_answer
+from app.api.fields import Group
+from app.api.operations import ALWAYS, STORED, answers
+from app.api.patches import PATCH_BODY, expected_version, read_patch
+from app.api.routes.common import Joined
+from app.api.schemas import EnrollmentsAnswer, SpeakerAnswer, SpeakersAnswer
+from app.service import speakers
+
+router = APIRouter(prefix="/v1/speakers", tags=["speakers"])
+SpeakerId = Annotated[str, Path(description="1 to 128 of A-Z a-z 0-9 . _ ~ -", examples=["ada"])]
+_ONE = (*ALWAYS, *STORED, errors.InvalidSpeakerId)
+
+
+class ListQuery(BaseModel):
+    """Which page."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    limit: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Most speakers on a page."""
+    cursor: str | None = None
+    """`next_cursor` of the page before."""
+    group: Group | None = None
+    """Only speakers whose metadata has this `group`."""
+
+
+@router.get(
+    "",
+    response_model=SpeakersAnswer,
+    responses=answers(200, examples.SPEAKERS, (*ALWAYS, *STORED)),
+)
+async def list_speakers(parts: Joined, query: Annotated[ListQuery, Query()]) -> SpeakersAnswer:
+    """List the speakers in the order of their creation, page by page."""
+    listing = await run_in_threadpool(speakers.list_speakers, parts, **query.model_dump())
+    return speakers_answer(listing)
+
+
+@router.get(
+    "/{speaker_id}",
+    response_model=SpeakerAnswer,
+    responses=answers(200, examples.SPEAKER, (*_ONE, errors.SpeakerNotFound)),
+)
+async def get_speaker(speaker_id: SpeakerId, parts: Joined, response: Response) -> SpeakerAnswer:
+    """Show one speaker."""
+    view = await run_in_threadpool(speakers.get_speaker, parts, speaker_id)
+    response.headers["ETag"] = f'"{view.speaker.version}"'
+    return speaker_answer(view)
+
+
+@router.patch(
+    "/{speaker_id}",
+    response_model=SpeakerAnswer,
+    responses=answers(
+        200,
+        examples.SPEAKER,
+        (
+            *(*_ONE, errors.SpeakerNotFound, errors.ConcurrentModification),
+            *(errors.MalformedRequest, errors.PayloadTooLarge),
+        ),
+    ),
+    openapi_extra={"requestBody": PATCH_BODY},
+)
+async def update_speaker(
+    speaker_id: SpeakerId,
+    request: Request,
+    response: Response,
+    parts: Joined,
+    if_match: Annotated[str | None, Header(description="The ETag that the change is based on")] = None,
+) -> SpeakerAnswer:
+    """Change a speaker's display name and metadata; what is not sent stays, null removes.
+
+    With `If-Match` nothing is changed when somebody else was faster.
+    """
+    patch: dict[str, Any] = await read_patch(request)
+    view = await run_in_threadpool(
+        speakers.update_speaker, parts, speaker_id, expected_version=expected_version(if_match), **patch
+    )
+    response.headers["ETag"] = f'"{view.speaker.version}"'
+    return speaker_answer(view)
+
+
+@router.delete("/{speaker_id}", status_code=204, responses=answers(204, None, _ONE))
+async def delete_speaker(speaker_id: SpeakerId, parts: Joined) -> None:
+    """Delete a speaker and everything stored of the voice. Deleting nobody is no error."""
+    await run_in_threadpool(speakers.delete_speaker, parts, speaker_id)
+
+
+@router.get(
+    "/{speaker_id}/enrollments",
+    response_model=EnrollmentsAnswer,
+    responses=answers(200, examples.ENROLLMENTS, (*_ONE, errors.SpeakerNotFound)),
+)
+async def list_enrollments(speaker_id: SpeakerId, parts: Joined) -> EnrollmentsAnswer:
+    """List a speaker's enrolled recordings, oldest first."""
+    return enrollments_answer(await run_in_threadpool(speakers.list_enrollments, parts, speaker_id))
+
+
+@router.delete(
+    "/{speaker_id}/enrollments/{enrollment_id}",
+    status_code=204,
+    responses=answers(204, None, (*_ONE, errors.SpeakerNotFound, errors.EnrollmentNotFound)),
+)
+async def delete_enrollment(
+    speaker_id: SpeakerId,
+    enrollment_id: Annotated[str, Path(examples=["0b7a4c1e9d2f4b8f9f64f0f9e4f0a1c2"])],
+    parts: Joined,
+) -> None:
+    """Delete one enrolled recording; the speaker's centroid follows at once."""
+    await run_in_threadpool(speakers.delete_enrollment, parts, speaker_id, enrollment_id)

@@ -1,0 +1,42 @@
+"""POST /verify."""
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+
+from app import errors
+from app.api import examples
+from app.api.answers import verify_answer
+from app.api.fields import VerifyFields
+from app.api.operations import ALWAYS, EMBEDDED, STORED, answers, recordings
+from app.api.routes.common import Joined, main_call
+from app.api.schemas import VerifyAnswer
+from app.api.uploads import AUDIO_PARTS, read_upload
+from app.service import verification
+
+router = APIRouter(tags=["voices"])
+_REFUSALS = (
+    *(*ALWAYS, *EMBEDDED, *STORED),
+    *(errors.InvalidSpeakerId, errors.ConflictingParameters),
+    *(errors.SpeakerNotFound, errors.SpeakerNotEnrolled),
+)
+
+
+@main_call(
+    router,
+    "/verify",
+    response_model=VerifyAnswer,
+    responses=answers(200, examples.VERIFY, _REFUSALS),
+    openapi_extra=recordings(VerifyFields, example={"speaker_id": "ada"}, reference=True),
+)
+async def verify(request: Request, parts: Joined) -> VerifyAnswer:
+    """Tell whether a recording is the voice of a speaker, or of a second clip. Also at `/v1/verify`.
+
+    Send `speaker_id`, or a second recording in the part `audio_reference`. The threshold is your
+    own, or the one with a false-match rate of `target_fmr` on the model's trials, or the default.
+    """
+    upload = await read_upload(request, parts.settings.max_upload_bytes)
+    fields = upload.fields(VerifyFields, parts=AUDIO_PARTS, lists=frozenset())
+    wish = verification.VerificationRequest(
+        recording=upload.one("audio"), reference=upload.one("audio_reference"), **fields.model_dump()
+    )
+    return verify_answer(parts, await run_in_threadpool(verification.verify, parts, wish))

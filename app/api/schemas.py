@@ -1,0 +1,312 @@
+"""The JSON of the answers, name by name as the design has them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Seconds = Annotated[float, AfterValidator(lambda value: round(value, 3)), Field(ge=0)]
+Cosine = Annotated[float, AfterValidator(lambda value: round(value, 6)), Field(ge=-1, le=1)]
+Share = Annotated[float, AfterValidator(lambda value: round(value, 4)), Field(ge=0, le=1)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True, from_attributes=True)
+
+
+class Audio(_Answer):
+    """What was measured of a recording."""
+
+    duration_s: Seconds
+    """Length, in seconds."""
+    speech_s: Seconds
+    """Speech in it, in seconds."""
+    sample_rate_hz: int
+    """Sample rate as it was sent, in hertz."""
+    channels: int
+    """Channels as they were sent; several are mixed to one."""
+    codec: str
+    """Codec as it was sent."""
+    bandwidth_hz: float | None
+    """Highest frequency that carries speech, in hertz."""
+    snr_db: float | None
+    """Signal-to-noise ratio, in decibels."""
+    peak_dbfs: float | None
+    """Highest sample, in dB relative to full scale."""
+    rms_dbfs: float | None
+    """Level, in dB relative to full scale."""
+    clipped_ratio: float
+    """Share of clipped samples, in [0, 1]."""
+    quality: float
+    """How usable it is, in [0, 1]."""
+    warnings: list[str]
+    """What may make the answer worse, such as `narrowband`."""
+
+
+class Model(_Answer):
+    """The model that answered."""
+
+    name: str
+    version: str
+    id: str
+    """Name and the beginning of the file's hash; embeddings of different ids are never compared."""
+
+
+class OperatingPointAnswer(_Answer):
+    """Where the threshold stands and what was measured there, on trials of the model's own evaluation."""
+
+    scale: str
+    """What the threshold is compared with."""
+    source: str
+    """The trials."""
+    fmr: float
+    """False-match rate of one comparison, in [0, 1]."""
+    fnmr: float
+    """False-non-match rate, in [0, 1]."""
+    target_trials: int
+    impostor_trials: int
+
+
+class Pad(_Answer):
+    """Presentation-attack detection: replayed and synthetic voices are not looked for yet."""
+
+    evaluated: Literal[False] = False
+
+
+class ProgressAnswer(_Answer):
+    """How far a speaker is on the way to being enrolled."""
+
+    status: Literal["enrolling", "enrolled"]
+    """`enrolled` once there is enough speech; only then is the speaker verified and identified."""
+    enrollments_count: int
+    """Recordings enrolled."""
+    speech_s: Seconds
+    """Speech enrolled, in seconds."""
+    required_speech_s: Seconds
+    """Speech needed, in seconds."""
+    remaining_speech_s: Seconds
+    """Speech still needed, in seconds."""
+    progress: Share
+    """Share of the needed speech, in [0, 1]."""
+
+
+class TakeVerdict(_Answer):
+    """What became of one recording."""
+
+    enrollment_id: str | None
+    """Null when it was refused, and in a dry run."""
+    accepted: bool
+    duplicate: bool
+    """The same clip was enrolled before; it counts once."""
+    code: str | None
+    """Why it was refused."""
+    detail: str | None
+    """The same for people."""
+    audio: Audio | None
+    """Null when it could not be decoded."""
+    warnings: list[str]
+
+
+class EnrollAnswer(ProgressAnswer):
+    """The speaker after an enrolment."""
+
+    speaker_id: str | None
+    """Null only in a dry run without one."""
+    enrollments: list[TakeVerdict]
+    """One for each recording, in the order of the request."""
+    consistency: Cosine | None
+    """Mean cosine of the speaker's takes to their centroid; null with one take."""
+    dry_run: bool
+    """Nothing was stored."""
+    model: Model
+    request_id: str
+
+
+class VerifyAnswer(_Answer):
+    """Is it this speaker?"""
+
+    decision: Literal["accept", "reject"]
+    speaker_id: str | None
+    """Null when two clips were compared."""
+    score: float | None
+    """Calibrated log-likelihood ratio; null as long as the model ships without a calibration of scores."""
+    similarity: Cosine
+    """Cosine of the embeddings."""
+    threshold: float
+    """Least similarity that is accepted."""
+    operating_point: OperatingPointAnswer | None
+    """Null for a threshold of your own: nothing was measured at it."""
+    pad: Pad
+    audio: Audio
+    audio_reference: Audio | None
+    """The second clip, when there was one."""
+    model: Model
+    request_id: str
+
+
+class CandidateAnswer(_Answer):
+    """One candidate, as the database holds the speaker now."""
+
+    rank: int
+    speaker_id: str
+    score: float | None
+    similarity: Cosine
+
+
+class IdentifyAnswer(_Answer):
+    """Whose voice is it?"""
+
+    decision: Literal["match", "unknown", "ambiguous"]
+    speaker_id: str | None
+    """The speaker of a `match`, otherwise null."""
+    candidates: list[CandidateAnswer]
+    """The most similar speakers, whatever the decision."""
+    margin: float | None
+    """Lead of the first candidate over the second, in similarity; null with fewer than two."""
+    threshold: float
+    """Least similarity of a match."""
+    gallery_size: int
+    """Speakers searched."""
+    operating_point: OperatingPointAnswer | None
+    """Null for a threshold of your own. Its rates are those of one comparison, not of the whole search."""
+    audio: Audio
+    model: Model
+    request_id: str
+
+
+class Speaker(ProgressAnswer):
+    """An enrolled voice."""
+
+    speaker_id: str
+    display_name: str | None
+    metadata: dict[str, Any]
+    consent: dict[str, Any] | None
+    version: int
+    """Grows with every change; also in the ETag."""
+    created_at: datetime
+    updated_at: datetime
+
+
+class SpeakerAnswer(Speaker):
+    """One speaker."""
+
+    request_id: str
+
+
+class SpeakersAnswer(_Answer):
+    """One page of speakers."""
+
+    speakers: list[Speaker]
+    next_cursor: str | None
+    """Give it as `cursor` for the next page; null on the last."""
+    request_id: str
+
+
+class Enrollment(_Answer):
+    """One recording that was enrolled. The recording itself is not kept."""
+
+    enrollment_id: str
+    model_id: str
+    """Model of the embedding."""
+    duration_s: Seconds
+    speech_s: Seconds
+    quality: float
+    audio: Audio
+    created_at: datetime
+
+
+class EnrollmentsAnswer(_Answer):
+    """The takes of a speaker, oldest first."""
+
+    speaker_id: str
+    enrollments: list[Enrollment]
+    consistency: Cosine | None
+    request_id: str
+
+
+class Reason(BaseModel):
+    """One thing that is wrong, with the facts that belong to it."""
+
+    model_config = ConfigDict(extra="allow")
+    code: str
+    detail: str
+
+
+class QualityAnswer(_Answer):
+    """What a recording is worth."""
+
+    accepted: bool
+    """The main calls would take it."""
+    reasons: list[Reason]
+    """Why they would not."""
+    audio: Audio
+    request_id: str
+
+
+class OperatingPointOfModel(OperatingPointAnswer):
+    """A threshold of a model."""
+
+    threshold: float
+
+
+class ModelDetail(Model):
+    """A loaded model."""
+
+    serving: bool
+    provider: str
+    """The ONNX Runtime provider that really runs it."""
+    precision: str
+    golden_cosine: float
+    """Least cosine to the embeddings of the training framework, checked at the start."""
+    sha256: str
+    sample_rate_hz: int
+    dim: int
+    min_speech_s: float
+    recipe: str
+    corpus: str
+    commit: str
+    created_at: str
+    eer: float
+    """Equal error rate on the trials of the operating points, in [0, 1]."""
+    operating_points: list[OperatingPointOfModel]
+
+
+class ModelsAnswer(_Answer):
+    """The loaded models."""
+
+    models: list[ModelDetail]
+    request_id: str
+
+
+class Health(_Answer):
+    """The process runs."""
+
+    status: Literal["ok"]
+
+
+class ReadyAnswer(_Answer):
+    """The service can answer."""
+
+    status: Literal["ready"]
+    checks: dict[str, dict[str, Any]]
+    """What was checked and found."""
+    request_id: str
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem document."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+    type: str
+    """URN of the kind of problem."""
+    title: str
+    status: int
+    detail: str
+    """What happened and what to do next, for people."""
+    code: str
+    """What happened, for programs."""
+    reasons: list[Reason]
+    """Everything that is wrong, with the facts: measured and required values, `field` or `file`."""
+    audio: Audio | None
+    """What was measured of the recording, when anything was."""
+    request_id: str

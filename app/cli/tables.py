@@ -1,0 +1,134 @@
+"""Answers of the service as tables for a person."""
+
+from rich.table import Table
+
+from app.cli.client import Answer, out
+
+GOOD = frozenset({"accept", "match"})
+"""Decisions that a script reads as success."""
+
+COLOURS = {"accept": "green", "match": "green", "reject": "red", "unknown": "red", "ambiguous": "yellow"}
+
+
+def coloured(decision: str) -> str:
+    """A decision in its colour."""
+    return f"[{COLOURS.get(decision, 'white')}]{decision}[/]"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with fixed decimals; a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def facts(rows: list[tuple[str, str]]) -> Table:
+    """Names and values, without a frame."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(f"[dim]{name}[/]", value)
+    return table
+
+
+def columns(*names: str) -> Table:
+    """A table with these headings; numbers stand right of a heading that starts with `>`."""
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in names:
+        table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left")
+    return table
+
+
+def show_enrolled(answer: Answer) -> None:
+    """What an enrollment did, recording by recording."""
+    table = columns("enrollment", ">speech s", ">quality", "remarks")
+    for take in answer["enrollments"]:
+        audio = take.get("audio") or {}
+        remarks = [*take.get("warnings", []), *(["duplicate"] if take.get("duplicate") else [])]
+        if take.get("code"):
+            remarks.append(take["code"])
+        table.add_row(
+            take.get("enrollment_id") or "refused",
+            number(audio.get("speech_s"), 2),
+            number(audio.get("quality"), 2),
+            ", ".join(remarks),
+        )
+    out.print(table)
+    out.print(
+        f"[bold]{answer['speaker_id']}[/] {answer['status']}: {number(answer['speech_s'], 2)} s of speech, "
+        f"{number(answer['required_speech_s'], 2)} s required"
+    )
+
+
+def show_verified(answer: Answer) -> None:
+    """The answer of a verification."""
+    out.print(
+        facts(
+            [
+                ("decision", coloured(answer["decision"])),
+                ("speaker", str(answer["speaker_id"])),
+                ("similarity", number(answer["similarity"])),
+                ("threshold", number(answer["threshold"])),
+                ("operating point", operating_point(answer)),
+            ]
+        )
+    )
+
+
+def show_identified(answer: Answer) -> None:
+    """The candidates of an identification and what was decided."""
+    table = columns(">rank", "speaker", ">similarity")
+    for candidate in answer["candidates"]:
+        table.add_row(str(candidate["rank"]), candidate["speaker_id"], number(candidate["similarity"]))
+    if answer["candidates"]:
+        out.print(table)
+    out.print(
+        facts(
+            [
+                ("decision", coloured(answer["decision"])),
+                ("speaker", answer["speaker_id"] or "–"),
+                ("threshold", number(answer["threshold"])),
+                ("margin", number(answer["margin"])),
+                ("gallery", f"{answer['gallery_size']} searched"),
+                ("operating point", operating_point(answer)),
+            ]
+        )
+    )
+
+
+def operating_point(answer: Answer) -> str:
+    """Where the threshold comes from, in words."""
+    point = answer.get("operating_point") or {}
+    if point.get("fmr") is None:
+        return str(point.get("source", "–"))
+    return f"FMR {point['fmr']:.2%}, FNMR {point['fnmr']:.2%} ({point['source']})"
+
+
+def show_speakers(answer: Answer) -> None:
+    """A page of speakers."""
+    table = columns("speaker", "name", "status", ">recordings", ">speech s", "since")
+    for speaker in answer["speakers"]:
+        table.add_row(
+            speaker["speaker_id"],
+            speaker.get("display_name") or "",
+            speaker["status"],
+            str(speaker["enrollments_count"]),
+            number(speaker["speech_s"], 2),
+            str(speaker["created_at"])[:19],
+        )
+    out.print(table)
+
+
+def show_object(answer: Answer) -> None:
+    """Any object, field by field."""
+    out.print(facts([(name, "–" if value is None else str(value)) for name, value in answer.items()]))
+
+
+def show_models(answer: Answer) -> None:
+    """The models that the service knows."""
+    for model in answer["models"]:
+        points = model["operating_points"]
+        show_object({name: value for name, value in model.items() if name != "operating_points"})
+        table = columns(">FMR", ">FNMR", ">threshold", "measured on")
+        for point in points:
+            trials = f"{point['target_trials']:,} target and {point['impostor_trials']:,} impostor trials"
+            row = (f"{point['fmr']:.2%}", f"{point['fnmr']:.2%}", number(point["threshold"]))
+            table.add_row(*row, f"{point['source']}, {trials}")
+        out.print(table)

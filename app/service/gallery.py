@@ -1,0 +1,175 @@
+"""The gallery: the index kept in step with SQL, and candidates that SQL has confirmed."""
+
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from app.arrays import Embedding
+from app.errors import StorageUnavailable
+from app.index.protocol import Keys, Partition, SpeakerIndex
+from app.scoring import Candidate, cosine
+from app.service.trace import stage
+from app.store.records import Change
+from app.store.repository import Repository
+
+_ATTEMPTS: Final = 3
+"""Searches before an answer, when candidates disappear between the index and SQL."""
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Candidates by falling similarity, each as SQL held it a moment ago, and how many were searched."""
+
+    candidates: tuple[Candidate, ...]
+    gallery_size: int
+
+
+class Gallery:
+    """One partition of the index beside the SQL that it mirrors.
+
+    Only speakers with enough speech are in it. Every search first takes over what any
+    process has committed since, so an enrolment or a deletion is seen at once.
+    """
+
+    def __init__(
+        self, repository: Repository, index: SpeakerIndex, partition: Partition, required_speech_s: float
+    ) -> None:
+        """Make an empty gallery; the first `sync` fills it.
+
+        Args:
+            repository: The truth.
+            index: The cache; this gallery is the only writer of `partition`.
+            partition: Tenant and model.
+            required_speech_s: Speech that makes a speaker a member, in seconds.
+        """
+        self._repository: Final = repository
+        self._index: Final = index
+        self._partition: Final = partition
+        self._required_speech_s: Final = required_speech_s
+        self._lock: Final = threading.Lock()
+        self._keys: set[int] = set()
+        self._version = 0
+
+    @property
+    def size(self) -> int:
+        """Speakers in the index."""
+        return self._index.count(self._partition)
+
+    def sync(self) -> None:
+        """Take over every change committed so far; from nothing, this is the rebuild.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        with self._lock:
+            with stage("store"):
+                version, changes = self._repository.changes_since(*self._partition, self._version)
+                if version < self._version:
+                    # SQL went back in time, as a restored backup does: nothing held here can be trusted.
+                    self._forget()
+                    version, changes = self._repository.changes_since(*self._partition, 0)
+            with stage("search"):
+                try:
+                    self._apply(changes)
+                except BaseException:
+                    self._forget()
+                    raise
+            self._version = version
+
+    def follow(self) -> None:
+        """Take over what was just committed, if that works: the commit stands either way.
+
+        Other processes follow before their next search, and so does this one if it fails here.
+        """
+        with suppress(StorageUnavailable):
+            self.sync()
+
+    def rebuild(self) -> None:
+        """Drop the index and read it from SQL again.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        with self._lock:
+            self._forget()
+        self.sync()
+
+    def nearest(
+        self,
+        embedding: Embedding,
+        top_k: int,
+        *,
+        speaker_ids: Sequence[str] | None = None,
+        group: str | None = None,
+    ) -> Nearest:
+        """Search the gallery, or the part of it that is named, and score the finds against SQL.
+
+        Args:
+            embedding: float32, shape (dim,), unit length.
+            top_k: Most candidates, at least 1.
+            speaker_ids: Only these speakers; ids that nobody has are left out.
+            group: Only speakers whose metadata says this group.
+
+        Returns:
+            The candidates, best first, and the number of speakers searched.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        for _ in range(_ATTEMPTS):
+            self.sync()
+            allowed = self._allowed(speaker_ids, group)
+            with stage("search"):
+                found = self._index.search(self._partition, embedding, top_k, allowed)
+            candidates = self._confirmed(embedding, [key for key, _ in found])
+            if len(candidates) == len(found):
+                break
+        size = self.size if allowed is None else len(allowed)
+        return Nearest(tuple(candidates), size)
+
+    def _allowed(self, speaker_ids: Sequence[str] | None, group: str | None) -> Keys | None:
+        if speaker_ids is None and group is None:
+            return None
+        with stage("store"):
+            keys = self._repository.keys_of(*self._partition, speaker_ids, group=group)
+        with self._lock:
+            return np.array([key for key in keys.tolist() if key in self._keys], dtype=np.int64)
+
+    def _confirmed(self, embedding: Embedding, keys: list[int]) -> list[Candidate]:
+        """The candidates that SQL still has, scored with the centroids that it has now."""
+        if not keys:
+            return []
+        with stage("store"):
+            stored = self._repository.centroids_by_key(*self._partition, keys)
+        with stage("search"):
+            candidates = [
+                Candidate(centroid.speaker_id, cosine(embedding, centroid.embedding))
+                for centroid in stored
+                if centroid.speech_s >= self._required_speech_s
+            ]
+        return sorted(candidates, key=lambda candidate: -candidate.similarity)
+
+    def _apply(self, changes: Sequence[Change]) -> None:
+        joined: dict[int, Embedding] = {}
+        left: list[int] = []
+        for key, embedding, speech_s in changes:
+            if embedding is not None and speech_s >= self._required_speech_s:
+                joined[key] = embedding
+            else:
+                left.append(key)
+        if left:
+            self._index.erase(self._partition, np.array(left, dtype=np.int64))
+            self._keys.difference_update(left)
+        if joined:
+            keys = np.fromiter(joined, dtype=np.int64, count=len(joined))
+            self._index.upsert(self._partition, keys, np.stack(list(joined.values())))
+            self._keys.update(joined)
+
+    def _forget(self) -> None:
+        self._index.clear(self._partition)
+        self._keys.clear()
+        self._version = 0

@@ -1,0 +1,72 @@
+"""Bytes of one upload → an utterance that passed the limits, and its embedding."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from app.arrays import Embedding
+from app.audio import Utterance
+from app.audio.quality import refuse
+from app.errors import TimbreError
+from app.service.parts import Parts
+from app.service.trace import current, stage
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One recording, usable."""
+
+    utterance: Utterance
+    embedding: Embedding
+
+
+def hear(parts: Parts, data: bytes) -> Utterance:
+    """Decode and measure one recording, whatever its quality.
+
+    Args:
+        parts: The joined parts.
+        data: The upload, container and all.
+
+    Returns:
+        The speech of the recording and its report.
+
+    Raises:
+        AudioRefused: It cannot be decoded, or is too long.
+    """
+    with stage("decode"):
+        utterance = parts.decoders.prepare(data)
+    current().audio_s += utterance.report.duration_s
+    return utterance
+
+
+def listen(parts: Parts, data: bytes) -> Heard:
+    """Decode, judge and embed one recording.
+
+    Args:
+        parts: The joined parts.
+        data: The upload, container and all.
+
+    Returns:
+        The utterance and its embedding, float32 of shape (dim,), unit length.
+
+    Raises:
+        AudioRefused: It cannot be decoded or does not reach the limits.
+        Overloaded: Too many recordings wait for the model.
+        InferenceTimeout: The model did not answer in time.
+    """
+    utterance = hear(parts, data)
+    refuse(utterance.report, parts.limits)
+    with stage("embed"):
+        embedding = parts.embedder.embed(utterance.waveform)
+    return Heard(utterance, embedding)
+
+
+@contextmanager
+def placed(**where: Any) -> Iterator[None]:
+    """Say of a refusal in the block which part of the request it is about."""
+    try:
+        yield
+    except TimbreError as error:
+        error.where = where
+        raise

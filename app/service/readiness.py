@@ -1,0 +1,79 @@
+"""Readiness: can this process answer the main calls, and correctly?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.errors import IndexNotReady, TimbreError
+from app.service.parts import TENANT, Parts
+from app.store.database import check_schema
+
+_ATTEMPTS: Final = 3
+"""Counts taken before index and SQL are said to differ: an enrolment may be committed between the two."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must hold, with what was found."""
+
+    name: str
+    facts: dict[str, Any]
+    failure: TimbreError | None
+
+    @property
+    def ok(self) -> bool:
+        """It holds."""
+        return self.failure is None
+
+
+def readiness(parts: Parts) -> tuple[Check, ...]:
+    """Check the model, the database, its migrations and the index.
+
+    Returns:
+        Every check, failed ones included; nothing is raised for them.
+    """
+    return (
+        _run("model", lambda: _model(parts)),
+        _run("database", lambda: _database(parts)),
+        _run("migrations", lambda: _migrations(parts)),
+        _run("index", lambda: _index(parts)),
+    )
+
+
+def _run(name: str, look: Callable[[], dict[str, Any]]) -> Check:
+    try:
+        return Check(name, look(), None)
+    except TimbreError as failure:
+        return Check(name, dict(failure.facts), failure)
+
+
+def _model(parts: Parts) -> dict[str, Any]:
+    manifest = parts.embedder.manifest
+    return {
+        "id": manifest.model_id,
+        "provider": parts.embedder.provider,
+        "precision": parts.settings.precision,
+        "golden_cosine": parts.embedder.golden_cosine,
+    }
+
+
+def _database(parts: Parts) -> dict[str, Any]:
+    parts.repository.ping()
+    return {"dialect": parts.engine.dialect.name}
+
+
+def _migrations(parts: Parts) -> dict[str, Any]:
+    check_schema(parts.engine)
+    return {"at_head": True}
+
+
+def _index(parts: Parts) -> dict[str, Any]:
+    for _ in range(_ATTEMPTS):
+        parts.gallery.sync()
+        indexed = parts.gallery.size
+        enrolled = parts.repository.count_enrolled(TENANT, parts.model_id, parts.settings.required_speech_s)
+        if indexed == enrolled:
+            return {"index_count": indexed, "sql_count": enrolled}
+    # Say so once, and be right again before the next search.
+    parts.gallery.rebuild()
+    raise IndexNotReady

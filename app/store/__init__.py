@@ -1,0 +1,37 @@
+"""SQL, the truth: tables, the database and the repository that holds every statement."""
+
+from app.store.database import check_schema, make_engine, upgrade
+from app.store.records import (
+    UNSET,
+    Change,
+    Changes,
+    EnrolledSpeaker,
+    Holding,
+    NewEnrollment,
+    OnExisting,
+    SpeakerPage,
+    StoredCentroid,
+    StoredEnrollment,
+    StoredSpeaker,
+    Unset,
+)
+from app.store.repository import Repository
+
+__all__ = [
+    "UNSET",
+    "Change",
+    "Changes",
+    "EnrolledSpeaker",
+    "Holding",
+    "NewEnrollment",
+    "OnExisting",
+    "Repository",
+    "SpeakerPage",
+    "StoredCentroid",
+    "StoredEnrollment",
+    "StoredSpeaker",
+    "Unset",
+    "check_schema",
+    "make_engine",
+    "upgrade",
+]

@@ -1,0 +1,204 @@
+"""The engine, how it talks to SQLite and to PostgreSQL, and where its schema stands."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+
+from app.errors import MigrationsMissing, SchemaOutdated
+from app.store.failures import as_unavailable
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+"""The folder that holds app/, alembic/ and alembic.ini, in a checkout and in the container."""
+_BUSY_MS: Final = 10_000
+"""How long a writer waits for another before it gives up, in milliseconds."""
+_CHECKPOINT_BUSY_MS: Final = 500
+_POOL: Final[dict[str, Any]] = {
+    "pool_size": 10,
+    "max_overflow": 30,  # as many as the server has threads
+    "pool_timeout": 10,
+    "hide_parameters": True,  # or the log of a failed statement would hold names
+}
+_MIGRATION_LOCK: Final = 0x74696D627265  # "timbre": the PostgreSQL advisory lock of migrations
+_in_process = threading.Lock()  # alembic keeps the running migration in module globals
+
+
+def make_engine(url: str) -> Engine:
+    """Opens a database; nothing is read yet. The caller disposes of the engine.
+
+    SQLite gets a write-ahead log, foreign keys, zeroed deletions and transactions that
+    begin where SQLAlchemy says so; its folder is created. PostgreSQL connections are
+    tested before use and never wait for a lock without end.
+
+    Args:
+        url: sqlite:///path or postgresql+psycopg://user:password@host/name.
+
+    Raises:
+        ValueError: A SQLite address without a file.
+    """
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite":
+        return _sqlite_engine(address)
+    if address.drivername == "postgresql":
+        address = address.set(drivername="postgresql+psycopg")
+    options = f"-c timezone=utc -c lock_timeout={_BUSY_MS}"
+    return create_engine(
+        address,
+        **_POOL,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 5, "options": address.query.get("options", options)},
+    )
+
+
+def _sqlite_engine(address: URL) -> Engine:
+    if not address.database or ":memory:" in address.database:
+        raise ValueError("a SQLite database in memory is another one for each connection; name a file")
+    # Voices are personal data: nobody else on the machine has business in a folder made here.
+    Path(address.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = create_engine(address, **_POOL, connect_args={"timeout": _BUSY_MS / 1000})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver would begin late and commit around DDL
+        with closing(connection.cursor()) as cursor:
+            _enter_wal(cursor)
+            for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+                cursor.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that reads before it writes must take the write lock at once: SQLite
+        # refuses to upgrade a snapshot that another writer has overtaken.
+        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('sqlite_begin', '')}")
+
+    return engine
+
+
+def _enter_wal(cursor: sqlite3.Cursor) -> None:
+    """Turns the write-ahead log on, which stays with the file.
+
+    Where several processes open a new file at once, SQLite refuses all but one without
+    waiting; the others find it done.
+    """
+    deadline = time.monotonic() + _BUSY_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as problem:
+            busy = problem.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def erase_traces(engine: Engine) -> None:
+    """Empties SQLite's write-ahead log, where pages from before a deletion remain.
+
+    Readers that hold a snapshot may prevent it; then a later deletion does it. PostgreSQL
+    clears dead rows by its own (auto)vacuum.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    connection = engine.raw_connection()
+    try:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(f"PRAGMA busy_timeout={_CHECKPOINT_BUSY_MS}")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.fetchall()
+            cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+    finally:
+        connection.close()
+
+
+# ---------------------------------------------------------------- migrations
+
+
+def migrations_config(connection: Connection | None = None) -> Config:
+    """The alembic configuration of this program, on a connection when one is given.
+
+    Raises:
+        MigrationsMissing: The migrations do not lie beside the app folder.
+    """
+    folder = _ROOT / "alembic"
+    # Installed into site-packages, "alembic" beside app would be the library itself.
+    if not (folder / "env.py").is_file():
+        raise MigrationsMissing(str(folder))
+    config = Config(_ROOT / "alembic.ini" if (_ROOT / "alembic.ini").is_file() else None)
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def check_schema(engine: Engine) -> None:
+    """Makes sure that the database stands at the program's newest migration.
+
+    Raises:
+        SchemaOutdated: It stands elsewhere; the error names both.
+        MigrationsMissing: The migrations do not lie beside the app folder.
+        StorageUnavailable: The database does not answer.
+    """
+    needed = ScriptDirectory.from_config(migrations_config()).get_heads()
+    with as_unavailable(), engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_heads()
+    if set(found) != set(needed):
+        raise SchemaOutdated(", ".join(found) or "none", ", ".join(needed))
+
+
+def upgrade(url: str) -> None:
+    """Brings a database to the newest migration, all of it or nothing.
+
+    Several processes may do this at once: the first migrates, the others wait and find
+    nothing left to do.
+
+    Raises:
+        MigrationsMissing: The migrations do not lie beside the app folder.
+        SchemaOutdated: The database stands at a migration that this program does not know.
+        StorageUnavailable: The database does not answer.
+    """
+    migrate(url, "head")
+
+
+def migrate(url: str, revision: str) -> None:
+    """Takes a database up or down to a revision ("head", "base" or an identifier); see upgrade."""
+    with migrating(url) as connection:
+        _step(connection, revision)
+
+
+@contextmanager
+def migrating(url: str) -> Iterator[Connection]:
+    """A connection in the one transaction of a migration, other processes held off until it ends."""
+    engine = make_engine(url)
+    try:
+        with _in_process, as_unavailable(), engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                # Rebuilding a table drops the old one, which would cascade; SQLite heeds this
+                # switch outside of transactions only.
+                connection.connection.cursor().execute("PRAGMA foreign_keys=OFF").close()
+            with connection.execution_options(sqlite_begin="IMMEDIATE").begin():
+                if engine.dialect.name == "postgresql":  # SQLite's BEGIN has locked already
+                    connection.execute(text("SET LOCAL lock_timeout = 0"))
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+                yield connection
+    finally:
+        engine.dispose()
+
+
+def _step(connection: Connection, revision: str) -> None:
+    config = migrations_config(connection)
+    found = MigrationContext.configure(connection).get_current_heads()
+    try:
+        (command.downgrade if revision == "base" else command.upgrade)(config, revision)
+    except CommandError as problem:  # a newer program has been here
+        needed = ScriptDirectory.from_config(config).get_heads()
+        raise SchemaOutdated(", ".join(found) or "none", ", ".join(needed)) from problem

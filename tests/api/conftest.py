@@ -1,0 +1,51 @@
+"""One server for each kind of database, emptied before each test."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.settings import Settings
+from tests.conftest import _postgres_database
+from tests.served import serving, settings_for
+from tests.tiny import write_tiny_model
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny model in it."""
+    folder = tmp_path_factory.mktemp("models")
+    write_tiny_model(folder / "tiny")
+    return folder
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def shared_settings(
+    request: pytest.FixtureRequest, models_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """Settings with a database that lasts for the session."""
+    if request.param == "sqlite":
+        path = tmp_path_factory.mktemp("shared") / "timbre.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield settings_for(models_dir, f"sqlite:///{path}")
+        return
+    server, template = (request.getfixturevalue(f"postgres_{name}") for name in ("server", "template"))
+    for url in _postgres_database(server, template):
+        yield settings_for(models_dir, url)
+
+
+@pytest.fixture(scope="session")
+def shared_server(shared_settings: Settings) -> Iterator[httpx.Client]:
+    """A server on each kind of database."""
+    with serving(shared_settings) as client:
+        yield client
+
+
+@pytest.fixture
+def client(shared_server: httpx.Client) -> httpx.Client:
+    """A client of a server with an empty gallery."""
+    for speaker in shared_server.get("/v1/speakers", params={"limit": 1000}).json()["speakers"]:
+        assert shared_server.delete(f"/v1/speakers/{speaker['speaker_id']}").status_code == 204
+    return shared_server

@@ -1,0 +1,148 @@
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from app.audio import prepare
+from app.audio.workers import DecoderPool
+from app.errors import AudioTooLong, AudioUndecodable, InvalidSamples, Overloaded, UnsupportedMediaType
+from tests.codecs import encode
+from tests.speech import clip, say
+
+
+def decoders() -> list[int]:
+    return [p.pid for p in multiprocessing.active_children() if p.name == "timbre-decoder" and p.pid]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    pool = DecoderPool(workers=2, timeout_s=5.0, max_duration_s=20.0)
+    yield pool
+    pool.close()
+    assert decoders() == []
+
+
+def test_a_worker_gives_what_this_process_would_give(pool):
+    data = clip("ada")
+    there, here = pool.prepare(data), prepare(data, max_duration_s=20.0)
+    np.testing.assert_array_equal(there.waveform, here.waveform)
+    assert there.report == here.report
+    assert there.sha256 == here.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_refusals_travel_as_themselves(pool):
+    broken = np.full(16_000, np.nan)
+    with pytest.raises(InvalidSamples) as refused:
+        pool.prepare(encode(broken, "wav", subtype="FLOAT"))
+    assert refused.value.count == 16_000
+    with pytest.raises(AudioTooLong) as too_long:
+        pool.prepare(encode(np.tile(say(0), 10), "flac"))
+    assert too_long.value.limit_s == 20.0
+    with pytest.raises(UnsupportedMediaType):
+        pool.prepare(b"no sound at all")
+
+
+def test_many_threads_each_get_their_own_answer(pool):
+    clips = [clip(voice, take) for voice in ("ada", "dan", "ivo") for take in range(4)] * 2
+    with ThreadPoolExecutor(8) as threads:
+        utterances = list(threads.map(pool.prepare, clips))
+    assert [u.sha256 for u in utterances] == [hashlib.sha256(data).hexdigest() for data in clips]
+
+
+def test_an_upload_larger_than_a_pipe(pool):
+    stereo = np.stack([say(0)] * 2, axis=1)
+    data = encode(np.tile(stereo, (4, 1)), "wav", subtype="DOUBLE")
+    assert len(data) > 2_000_000
+    assert pool.prepare(data).report.channels == 2
+
+
+def test_a_worker_that_died_between_two_recordings_is_replaced_unnoticed(pool):
+    before = decoders()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while decoders() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert pool.prepare(clip("ada")).report.speech_s > 1
+    assert pool.prepare(clip("ada")).report.speech_s > 1
+    assert not set(before) & set(decoders())
+
+
+def test_an_overdue_worker_is_killed_and_only_its_recording_refused():
+    pool = DecoderPool(workers=1, timeout_s=0.5, max_duration_s=20.0)
+    try:
+        (stuck,) = decoders_of(pool)
+        os.kill(stuck, signal.SIGSTOP)
+        with pytest.raises(AudioUndecodable, match=r"longer than 0\.5 s") as refused:
+            pool.prepare(clip("ada"))
+        assert refused.value.container == "ogg"
+        assert stuck not in decoders()
+        assert pool.prepare(clip("ada")).report.speech_s > 1
+    finally:
+        pool.close()
+
+
+def test_a_crash_refuses_the_recording_and_a_full_pool_says_overloaded():
+    pool = DecoderPool(workers=1, timeout_s=3.0, max_duration_s=20.0)
+    try:
+        (victim,) = decoders_of(pool)
+        os.kill(victim, signal.SIGSTOP)
+        outcome: list[BaseException] = []
+
+        def send() -> None:
+            try:
+                pool.prepare(clip("ada"))
+            except AudioUndecodable as refusal:
+                outcome.append(refusal)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        time.sleep(0.5)
+        os.kill(victim, signal.SIGKILL)
+        sender.join()
+        assert "crashes" in str(outcome[0])
+        assert pool.prepare(clip("ada")).report.speech_s > 1
+    finally:
+        pool.close()
+
+
+def test_a_caller_that_waits_too_long_for_a_worker_is_told():
+    pool = DecoderPool(workers=1, timeout_s=1.0, max_duration_s=20.0)
+    try:
+        (stuck,) = decoders_of(pool)
+        os.kill(stuck, signal.SIGSTOP)
+        with ThreadPoolExecutor(4) as threads:
+            answers = [threads.submit(pool.prepare, clip("ada")) for _ in range(4)]
+            errors = [answer.exception() for answer in answers]
+        assert sum(isinstance(error, AudioUndecodable) for error in errors) == 1
+        assert all(error is None or isinstance(error, (AudioUndecodable, Overloaded)) for error in errors)
+    finally:
+        pool.close()
+
+
+def test_close_wakes_and_ends_everything():
+    before = set(decoders())
+    pool = DecoderPool(workers=1, timeout_s=30.0, max_duration_s=20.0)
+    (stuck,) = set(decoders()) - before
+    os.kill(stuck, signal.SIGSTOP)
+    with ThreadPoolExecutor(2) as threads:
+        answers = [threads.submit(pool.prepare, clip("ada")) for _ in range(2)]
+        time.sleep(0.3)
+        pool.close()
+        errors = [answer.exception(timeout=5) for answer in answers]
+    assert all(error is not None for error in errors)
+    assert set(decoders()) == before
+    pool.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.prepare(clip("ada"))
+
+
+def decoders_of(pool: DecoderPool) -> list[int]:
+    """The processes of one pool, while the module's own pool runs beside it."""
+    return [worker._process.pid for worker in pool._all]

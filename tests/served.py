@@ -1,0 +1,111 @@
+"""A real server in a thread of the test process: uvicorn, decoder processes, model, index, database."""
+
+import contextlib
+import io
+import threading
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import soundfile
+import uvicorn
+from fastapi import FastAPI
+
+from app.arrays import SAMPLE_RATE_HZ, Waveform
+from app.main import create_app
+from app.settings import Settings
+from training.signals import speech_like
+
+
+def settings_for(models_dir: Path, database_url: str, **changes: Any) -> Settings:
+    """Settings of a test: nothing from the environment, the tiny model."""
+    chosen: dict[str, Any] = {
+        "models_dir": models_dir,
+        "model": "tiny",
+        "database_url": database_url,
+        "provider": "cpu",
+        "max_upload_bytes": 2_000_000,
+        "max_files": 4,
+        "max_duration_s": 20.0,
+        "min_speech_s": 0.6,
+        "required_speech_s": 4.0,
+    }
+    return Settings(_env_file=None, **{**chosen, **changes})
+
+
+@contextlib.contextmanager
+def serving(settings: Settings) -> Iterator[httpx.Client]:
+    """A client of a server of its own, on a free port; the server ends with the block."""
+    with serving_app(create_app(settings)) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def serving_app(app: FastAPI) -> Iterator[httpx.Client]:
+    """The same for an application that the test wants to reach into."""
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, log_config=None, lifespan="on", ws="none", access_log=False
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("the server does not start")
+        time.sleep(0.005)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(timeout=30)
+
+
+def wav(waveform: Waveform, rate: int = SAMPLE_RATE_HZ, subtype: str = "PCM_16", kind: str = "WAV") -> bytes:
+    """The bytes of a sound file; `waveform` may have channels in its second axis."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform, rate, subtype=subtype, format=kind)
+    return buffer.getvalue()
+
+
+@cache
+def clip(speaker: int, take: int = 0, seconds: float = 3.0) -> bytes:
+    """A recording of a synthetic voice as a WAV file; always the same for the same arguments."""
+    return wav(speech_like(seconds, speaker=speaker, take=take))
+
+
+def audio(*recordings: bytes, part: str = "audio") -> list[tuple[str, tuple[str, bytes]]]:
+    """Multipart parts of these recordings."""
+    return [(part, ("recording", recording)) for recording in recordings]
+
+
+def enroll(
+    client: httpx.Client, speaker_id: str, voice: int, takes: int = 2, **fields: str
+) -> dict[str, Any]:
+    """Enroll a synthetic voice far enough to be found."""
+    recordings = audio(*(clip(voice, take) for take in range(takes)))
+    answer = client.post("/enroll", files=recordings, data={"speaker_id": speaker_id, **fields})
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Check everything that holds for every problem document; returns the document."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = dict(answer.json())
+    assert {"type", "title", "status", "detail", "code", "reasons", "audio", "request_id"} <= set(document)
+    assert document["status"] == status
+    assert document["code"] == code
+    assert document["request_id"] == answer.headers["x-request-id"]
+    assert document["reasons"], "a refusal has at least one reason"
+    assert document["reasons"][0]["code"] == code
+    assert all(reason["detail"] for reason in document["reasons"])
+    assert "Traceback" not in answer.text
+    if status == 503:
+        assert int(answer.headers["retry-after"]) >= 1
+    return document

@@ -1,0 +1,105 @@
+"""The gallery keeps the index in step with SQL, whatever happened to either."""
+
+import numpy as np
+import pytest
+
+from app.arrays import Embedding
+from app.index import FaissIndex, Partition
+from app.scoring import unit
+from app.service.gallery import Gallery
+from app.store.database import make_engine
+from app.store.records import NewEnrollment
+from app.store.repository import Repository
+
+PARTITION = Partition("default", "tiny@000000000000")
+DIM = 16
+
+
+def voice(seed: int) -> Embedding:
+    return unit(np.random.default_rng(seed).normal(size=DIM))
+
+
+def put(repository: Repository, speaker_id: str, embedding: Embedding, speech_s: float = 5.0) -> None:
+    digest = f"{abs(hash((speaker_id, embedding.tobytes()))):064x}"
+    row = NewEnrollment(
+        embedding=embedding,
+        speech_s=speech_s,
+        duration_s=speech_s,
+        quality=1.0,
+        audio={},
+        audio_sha256=digest,
+    )
+    repository.add_enrollments(*PARTITION[:1], speaker_id, PARTITION.model_id, [row])
+
+
+@pytest.fixture
+def repository(database_url: str) -> Repository:
+    return Repository(make_engine(database_url))
+
+
+def gallery_of(repository: Repository) -> Gallery:
+    return Gallery(repository, FaissIndex(), PARTITION, required_speech_s=4.0)
+
+
+def test_a_new_gallery_is_rebuilt_from_sql(repository: Repository) -> None:
+    for number in range(20):
+        put(repository, f"voice-{number}", voice(number))
+    gallery = gallery_of(repository)
+    assert gallery.size == 0
+    gallery.sync()
+    assert gallery.size == 20
+    nearest = gallery.nearest(voice(7), 3)
+    assert nearest.candidates[0].speaker_id == "voice-7"
+    assert nearest.candidates[0].similarity == pytest.approx(1.0, abs=1e-6)
+    assert (len(nearest.candidates), nearest.gallery_size) == (3, 20)
+
+
+def test_speakers_with_too_little_speech_are_not_members(repository: Repository) -> None:
+    gallery = gallery_of(repository)
+    put(repository, "half", voice(1), speech_s=2.0)
+    assert gallery.nearest(voice(1), 5).candidates == ()
+    put(repository, "half", voice(2), speech_s=2.0)
+    assert [each.speaker_id for each in gallery.nearest(voice(1), 5).candidates] == ["half"]
+
+
+def test_a_candidate_is_what_sql_says_now(repository: Repository) -> None:
+    """The index of one process proposes a speaker that another process deletes in between."""
+    gallery = gallery_of(repository)
+    put(repository, "ada", voice(1))
+    put(repository, "bob", voice(2))
+    gallery.sync()
+    stale = gallery_of(repository)
+    stale.sync()
+    repository.delete_speaker("default", "ada")
+    keys = sorted(stale._keys)
+    assert len(stale._confirmed(voice(1), keys)) == 1
+    assert [each.speaker_id for each in gallery.nearest(voice(1), 5).candidates] == ["bob"]
+
+
+def test_an_index_that_lost_rows_is_rebuilt(repository: Repository) -> None:
+    gallery = gallery_of(repository)
+    put(repository, "ada", voice(1))
+    gallery.sync()
+    gallery._index.clear(PARTITION)
+    assert gallery.size == 0
+    gallery.rebuild()
+    assert gallery.nearest(voice(1), 1).candidates[0].speaker_id == "ada"
+
+
+def test_a_restored_backup_is_noticed(repository: Repository) -> None:
+    gallery = gallery_of(repository)
+    put(repository, "ada", voice(1))
+    gallery.sync()
+    gallery._version = 10_000
+    put(repository, "bob", voice(2))
+    assert gallery.nearest(voice(2), 1).candidates[0].speaker_id == "bob"
+    assert gallery.size == 2
+
+
+def test_a_filter_counts_members_only(repository: Repository) -> None:
+    gallery = gallery_of(repository)
+    put(repository, "ada", voice(1))
+    put(repository, "half", voice(2), speech_s=1.0)
+    nearest = gallery.nearest(voice(2), 5, speaker_ids=["ada", "half", "nobody"])
+    assert (nearest.gallery_size, len(nearest.candidates)) == (1, 1)
+    assert gallery.nearest(voice(2), 5, group="none").gallery_size == 0
