@@ -1,4 +1,4 @@
-"""The documentation says what the code does: settings, errors, commands, links, and the README's own examples."""
+"""The documentation says what the code does: settings, errors, commands, links, the README's examples."""
 
 import ast
 import importlib.metadata
@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 NAMES = {f"TIMBRE_{name.upper()}" for name in Settings.model_fields}
 OTHER_NAMES = {"TIMBRE_SERVER", "TIMBRE_CORPUS", "TIMBRE_EXTRAS", "TIMBRE_TEST_POSTGRES_URL"}
 """Variables that are no settings of the service."""
+SHIPPED = Settings.model_fields["model"].default
 
 
 def default_of(setting: str) -> str:
@@ -193,15 +195,31 @@ def test_the_readme_shows_the_two_commands_the_calls_and_the_demo_first() -> Non
     assert README[: README.index("make demo")].count("\n") < 50
 
 
-def test_the_calls_of_the_readme_work_and_answer_as_shown(tmp_path: Path) -> None:
+def test_the_calls_of_the_readme_work_and_have_the_fields_shown(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "models" / "tiny")
     settings = settings_for(tmp_path / "models", f"sqlite:///{tmp_path}/readme.db")
+    for shown, answer in played(settings):
+        assert_shown(shown, answer)
+
+
+@pytest.mark.skipif(not (ROOT / "models" / SHIPPED).is_dir(), reason="no shipped model in this checkout")
+def test_the_shipped_model_answers_as_the_readme_shows(tmp_path: Path) -> None:
+    settings = settings_for(ROOT / "models", f"sqlite:///{tmp_path}/readme.db", model=SHIPPED)
+    for shown, answer in played(settings):
+        assert_shown(shown, answer)
+        for name in ("status", "decision", "speaker_id", "gallery_size"):
+            assert answer.get(name) == shown.get(name)
+        for name in ("similarity", "threshold", "speech_s"):
+            assert answer.get(name) == pytest.approx(shown.get(name), abs=0.05), "the README is out of date"
+
+
+def played(settings: Settings) -> Iterator[tuple[Any, Any]]:
+    """The README's calls, one after the other on a fresh server: answer shown, answer given."""
     examples = re.findall(r"^\$ (curl .+)\n(\{.+\})$", README, re.MULTILINE)
     assert len(examples) == 3
     with serving(settings) as client:
         for command, shown in examples:
-            answer = run_curl(client, command)
-            assert_shown(json.loads(shown), answer)
+            yield json.loads(shown), run_curl(client, command)
 
 
 def run_curl(client: httpx.Client, command: str) -> Any:

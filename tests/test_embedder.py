@@ -439,6 +439,19 @@ def test_int8_is_hashed_and_found_by_its_own_name(folder: Path) -> None:
     Embedder.load(folder, provider="cpu", precision="int8").close()
 
 
+def test_int8_is_judged_where_there_is_speech_enough(folder: Path) -> None:
+    shutil.copy(folder / "model.onnx", folder / "model.int8.onnx")
+    edit_manifest(folder, int8_sha256=sha256_of(folder / "model.int8.onnx"))
+    golden = dict(np.load(folder / "golden.npz"))
+    golden["embedding"][0] = golden["embedding"][0][::-1]  # of one window
+    np.savez(folder / "golden.npz", **golden)
+    assert "golden vectors" in refusal(folder)
+    Embedder.load(folder, provider="cpu", precision="int8").close()
+    golden["embedding"][2] = golden["embedding"][2][::-1]  # of more than a second
+    np.savez(folder / "golden.npz", **golden)
+    assert "at least 0.98" in refusal(folder, precision="int8")
+
+
 # ---------------------------------------------------------------- where it runs
 
 

@@ -68,7 +68,8 @@ def export_model(network: Any, folder: Path, manifest: Manifest, clips: Sequence
         ExportFailed: The graph differs from the network, or its rows depend on each other.
         ModelInvalid: The folder would be refused by the service.
     """
-    run_keras, model = convert(network)
+    traced = trace(network)
+    run_keras, model = runner(traced), convert(traced)
     waveforms = [speech_like(length / SAMPLE_RATE_HZ, speaker=n) for n, length in enumerate(LENGTHS)] + list(
         clips
     )
@@ -91,15 +92,14 @@ def export_model(network: Any, folder: Path, manifest: Manifest, clips: Sequence
     return manifest
 
 
-def convert(network: Any) -> tuple[Network, onnx.ModelProto]:
-    """Turn a Keras model into ONNX.
+def trace(network: Any) -> Any:
+    """Turn a Keras model into a TensorFlow function with free batch and time axes.
 
     Args:
         network: keras.Model, waveforms (batch, samples) → embeddings (batch, dim).
 
     Returns:
-        The network as a function over arrays, and the ONNX model: input `waveform`, output `embedding`,
-        axes `batch` and `samples` free.
+        tf.function, waveform → {"embedding": …}.
 
     Raises:
         ExportFailed: Keras runs on another backend than TensorFlow.
@@ -107,18 +107,29 @@ def convert(network: Any) -> tuple[Network, onnx.ModelProto]:
     if keras.backend.backend() != "tensorflow":
         raise ExportFailed("export needs KERAS_BACKEND=tensorflow; JAX cannot keep the time axis free")
     import tensorflow as tf  # here and not above: other backends run without it
+
+    return tf.function(
+        lambda waveform: {"embedding": network(waveform, training=False)},
+        input_signature=[tf.TensorSpec([None, None], tf.float32, name="waveform")],
+    )
+
+
+def runner(traced: Any) -> Network:
+    """The traced network as a function over NumPy arrays."""
+    return lambda waveforms: traced(waveforms)["embedding"].numpy()
+
+
+def convert(traced: Any) -> onnx.ModelProto:
+    """Turn a traced network into ONNX: `waveform` → `embedding`, axes `batch` and `samples` free."""
     import tf2onnx
 
-    signature = [tf.TensorSpec([None, None], tf.float32, name="waveform")]
-    traced = tf.function(
-        lambda waveform: {"embedding": network(waveform, training=False)}, input_signature=signature
-    )
-    model, _ = tf2onnx.convert.from_function(traced, input_signature=signature, opset=OPSET)
+    model: onnx.ModelProto
+    model, _ = tf2onnx.convert.from_function(traced, input_signature=traced.input_signature, opset=OPSET)
     for item, names in ((model.graph.input[0], ("batch", "samples")), (model.graph.output[0], ("batch",))):
         for axis, name in zip(item.type.tensor_type.shape.dim, names, strict=False):
             axis.dim_param = name
     onnx.checker.check_model(model, full_check=True)
-    return lambda waveforms: traced(tf.constant(waveforms))["embedding"].numpy(), model
+    return model
 
 
 def check_graph(path: Path, run_keras: Network) -> None:

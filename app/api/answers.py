@@ -158,7 +158,8 @@ def _take(verdict: Verdict) -> TakeVerdict:
 
 
 def _progress(progress: Progress) -> dict[str, Any]:
-    return {name: getattr(progress, name) for name in ProgressAnswer.model_fields}
+    names = ProgressAnswer.model_fields.keys() - {"speaker_id"}
+    return {name: getattr(progress, name) for name in names}
 
 
 def _speaker(view: SpeakerView) -> dict[str, Any]:

@@ -78,8 +78,8 @@ PROGRESS: Final[dict[str, Any]] = {
     "progress": 1.0,
 }
 ENROLL: Final[dict[str, Any]] = {
-    **PROGRESS,
     "speaker_id": "ada",
+    **PROGRESS,
     "enrollments": [
         {
             "enrollment_id": "0b7a4c1e9d2f4b8f9f64f0f9e4f0a1c2",
@@ -125,8 +125,8 @@ IDENTIFY: Final[dict[str, Any]] = {
     "request_id": REQUEST_ID,
 }
 _SPEAKER: Final[dict[str, Any]] = {
-    **PROGRESS,
     "speaker_id": "ada",
+    **PROGRESS,
     "display_name": "Ada",
     "metadata": {"group": "kitchen"},
     "consent": {"reference": "form 17"},

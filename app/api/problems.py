@@ -11,7 +11,6 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
-from starlette.routing import get_route_path
 
 from app import errors
 from app.errors import MalformedRequest, MethodNotAllowed, RouteNotFound, TimbreError, ValidationFailed
@@ -199,7 +198,7 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 def _allowed(request: Request) -> str:
     """Every method that the path answers; the router itself names those of one route only."""
-    path = get_route_path(request.scope)
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     found: set[str] = set()
     for route in request.app.state.known_routes:
         if route.path_regex.match(path):

@@ -76,6 +76,7 @@ class Pad(_Answer):
 class ProgressAnswer(_Answer):
     """How far a speaker is on the way to being enrolled."""
 
+    speaker_id: str | None
     status: Literal["enrolling", "enrolled"]
     """`enrolled` once there is enough speech; only then is the speaker verified and identified."""
     enrollments_count: int

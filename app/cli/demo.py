@@ -17,7 +17,7 @@ from rich.table import Table
 
 from app.cli.client import TIMEOUT_S, Answer, fail
 from app.cli.tables import coloured, number
-from app.cli.voices import Cast, Clip, find_cast
+from app.cli.voices import Cast, Clip, Voice, find_cast
 
 START_S = 120.0
 """Longest wait for the demo's server, in seconds."""
@@ -85,13 +85,16 @@ def play(http: httpx.Client, cast: Cast) -> tuple[list[Row], float]:
         rows.append(verify(http, voice.held_out, voice.name, genuine=True))
         rows.append(identify(http, voice.held_out, voice.name))
     for position, stranger in enumerate(cast.strangers):
-        # A stranger claims to be a voice of the same set: across sets the channel would give it away.
-        claimed = cast.known[position * len(cast.known) // len(cast.strangers)].name
-        rows.append(verify(http, stranger.held_out, claimed, genuine=False))
+        rows.append(verify(http, stranger.held_out, claimed_by(cast, position).name, genuine=False))
         rows.append(identify(http, stranger.held_out, None))
     for voice in cast.known:
         http.delete(f"/v1/speakers/{PREFIX}{voice.name}").raise_for_status()
     return rows, enroll_ms
+
+
+def claimed_by(cast: Cast, position: int) -> Voice:
+    """Whom a stranger claims to be: a voice of the same set, for across sets the channel would tell."""
+    return cast.known[position * len(cast.known) // len(cast.strangers)]
 
 
 def verify(http: httpx.Client, clip: Clip, claimed: str, *, genuine: bool) -> Row:

@@ -1,5 +1,7 @@
 """The gallery keeps the index in step with SQL, whatever happened to either."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -33,8 +35,10 @@ def put(repository: Repository, speaker_id: str, embedding: Embedding, speech_s:
 
 
 @pytest.fixture
-def repository(database_url: str) -> Repository:
-    return Repository(make_engine(database_url))
+def repository(database_url: str) -> Iterator[Repository]:
+    engine = make_engine(database_url)
+    yield Repository(engine)
+    engine.dispose()
 
 
 def gallery_of(repository: Repository) -> Gallery:

@@ -83,7 +83,9 @@ def test_every_change_keeps_length_range_and_type(miniature: Path) -> None:
 
 
 def test_the_same_seed_draws_the_same_change(miniature: Path) -> None:
-    augment = Augmenter(AugmentConfig(simulated_rooms=2), miniature / "noise.csv", lambda n, _: np.resize(VOICE, n))
+    augment = Augmenter(
+        AugmentConfig(simulated_rooms=2), miniature / "noise.csv", lambda n, _: np.resize(VOICE, n)
+    )
     one, same, other = (augment(VOICE, np.random.default_rng(seed)) for seed in (4, 4, 5))
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)

@@ -10,7 +10,9 @@ from training.metrics import equal_error_rate, min_dcf, read_trials, threshold_a
 LABELS = np.array([1] * 50 + [0] * 200)
 
 
-def normal_scores(distance: float, seed: int = 0, targets: int = 4000, impostors: int = 16000) -> tuple[np.ndarray, np.ndarray]:
+def normal_scores(
+    distance: float, seed: int = 0, targets: int = 4000, impostors: int = 16000
+) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     scores = np.concatenate([rng.normal(distance, 1, targets), rng.normal(0, 1, impostors)])
     return scores, np.array([1] * targets + [0] * impostors)

@@ -56,7 +56,9 @@ def test_a_batch_can_be_drawn_again(levels: Corpus) -> None:
 def test_another_speed_is_another_speaker(levels: Corpus) -> None:
     crops = Crops(levels, None, 0.05, speeds=(1.0, 1.1))
     assert crops.classes == 16
-    labels = np.concatenate([SpeakerBatches(crops, Balance(), batch=8, steps=1, seed=s)[0][1] for s in range(6)])
+    labels = np.concatenate(
+        [SpeakerBatches(crops, Balance(), batch=8, steps=1, seed=s)[0][1] for s in range(6)]
+    )
     assert labels.max() >= 8
     assert crops.draw(8, np.random.default_rng(0)).shape == (800,)
 
@@ -84,7 +86,13 @@ def test_half_of_the_pairs_are_of_one_speaker(levels: Corpus) -> None:
 
 def test_a_corpus_without_dissimilar_pairs_is_refused(levels: Corpus) -> None:
     alone = Corpus(
-        levels.samples, levels.offsets[:2], levels.lengths[:2], np.zeros(2, np.int64), ["a", "a"], ["s0"], ["u0", "u1"]
+        levels.samples,
+        levels.offsets[:2],
+        levels.lengths[:2],
+        np.zeros(2, np.int64),
+        ["a", "a"],
+        ["s0"],
+        ["u0", "u1"],
     )
     with pytest.raises(ValueError, match="dissimilar"):
         PairBatches(Crops(alone, None, 0.05), Balance(), batch=4, steps=1)

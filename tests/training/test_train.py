@@ -124,7 +124,11 @@ def test_every_recipe_can_be_read(path: Path) -> None:
 @pytest.mark.parametrize("module", ["train", "export", "quantize", "evaluate"])
 def test_every_program_says_what_it_does(module: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", f"training.{module}", "--help"], capture_output=True, text=True, check=True, timeout=100
+        [sys.executable, "-m", f"training.{module}", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
     )
     assert "usage" in done.stdout
     assert "--" in done.stdout

@@ -1,0 +1,100 @@
+"""What a script relies on: answers, exit codes, words on the right stream."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Timbre
+from tests.served import clip
+
+
+@pytest.fixture
+def takes(tmp_path: Path) -> dict[str, Path]:
+    """Recordings of two synthetic voices as files."""
+    files = {}
+    for name, voice, take in (("ada-1", 1, 0), ("ada-2", 1, 1), ("ada-3", 1, 2), ("bob-1", 2, 0)):
+        files[name] = tmp_path / f"{name}.wav"
+        files[name].write_bytes(clip(voice, take))
+    return files
+
+
+def test_enroll_then_verify_identify_and_delete(timbre: Timbre, takes: dict[str, Path]) -> None:
+    done = timbre("enroll", "ada", takes["ada-1"], takes["ada-2"], "--name", "Ada L.")
+    assert done.code == 0, done.err
+    assert "ada enrolled" in done.out
+
+    own = timbre("verify", "ada", takes["ada-3"])
+    assert (own.code, "accept" in own.out) == (0, True)
+    other = timbre("verify", "ada", takes["bob-1"])
+    assert (other.code, "reject" in other.out) == (1, True)
+
+    known = timbre("identify", takes["ada-3"])
+    assert (known.code, "match" in known.out) == (0, True)
+    stranger = timbre("identify", takes["bob-1"])
+    assert (stranger.code, "unknown" in stranger.out) == (1, True)
+
+    listed = timbre("speakers", "list")
+    assert "Ada L." in listed.out
+    assert "Ada L." in timbre("speakers", "show", "ada").out
+    assert timbre("speakers", "delete", "ada").code == 0
+    assert json.loads(timbre("speakers", "list", "--json").out) == {"speakers": []}
+
+
+def test_json_is_the_answer_of_the_service_and_nothing_else(timbre: Timbre, takes: dict[str, Path]) -> None:
+    enrolled = json.loads(timbre("enroll", "ada", takes["ada-1"], takes["ada-2"], "--json").out)
+    assert enrolled["enrollments_count"] == 2
+    verified = timbre("verify", "ada", takes["bob-1"], "--json")
+    assert verified.code == 1
+    assert json.loads(verified.out)["decision"] == "reject"
+    assert json.loads(timbre("models", "--json").out)["models"][0]["name"] == "tiny"
+
+
+def test_a_threshold_of_ones_own_decides(timbre: Timbre, takes: dict[str, Path]) -> None:
+    timbre("enroll", "ada", takes["ada-1"], takes["ada-2"])
+    assert timbre("verify", "ada", takes["bob-1"], "--threshold", "-1").code == 0
+    assert timbre("identify", takes["ada-3"], "--threshold", "1").code == 1
+
+
+def test_a_refusal_ends_with_2_and_says_why(timbre: Timbre, takes: dict[str, Path], tmp_path: Path) -> None:
+    nobody = timbre("verify", "nobody", takes["ada-1"])
+    assert (nobody.code, nobody.out) == (2, "")
+    assert "No speaker 'nobody'" in nobody.err
+    assert "speaker_not_found" in nobody.err
+
+    text = tmp_path / "text.wav"
+    text.write_text("this is no recording")
+    assert timbre("identify", text).code == 2
+    timbre("enroll", "ada", takes["ada-1"])
+    again = timbre("enroll", "ada", takes["ada-2"], "--on-existing", "fail")
+    assert (again.code, "speaker_exists" in again.err) == (2, True)
+
+
+def test_a_missing_file_is_named(timbre: Timbre) -> None:
+    done = timbre("identify", "no-such.wav")
+    assert (done.code, "no-such.wav" in done.err) == (2, True)
+
+
+def test_a_recording_comes_from_standard_input(
+    timbre: Timbre, takes: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timbre("enroll", "ada", takes["ada-1"], takes["ada-2"])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(clip(1, 2))))
+    assert timbre("identify", "-").code == 0
+
+
+def test_every_page_of_speakers_is_listed(timbre: Timbre, takes: dict[str, Path]) -> None:
+    names = {f"speaker-{number:03d}" for number in range(53)}  # a page holds 50
+    for name in sorted(names)[:53]:
+        assert timbre("enroll", name, takes["ada-1"]).code == 0
+    listed = json.loads(timbre("speakers", "list", "--json").out)["speakers"]
+    assert {speaker["speaker_id"] for speaker in listed} == names
+
+
+def test_models_shows_where_the_model_runs_and_its_operating_points(timbre: Timbre) -> None:
+    done = timbre("models")
+    assert done.code == 0
+    assert "CPUExecutionProvider" in done.out
+    assert "synthetic voices" in done.out
