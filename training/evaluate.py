@@ -9,105 +9,21 @@ calibration.json, from which the service takes its default threshold.
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from tqdm import tqdm
 
-from app.arrays import Embedding
-from app.audio import prepare
 from app.embedder import Embedder
-from app.errors import AudioRefused
-from training.baseline import mfcc_statistics, standardised
-from training.corpus import Source, read_sources
+from training.corpus import read_sources
 from training.early_signal import read_trial_folder
-from training.metrics import Floats, Trials, equal_error_rate, min_dcf, threshold_at_fmr
+from training.metrics import equal_error_rate, min_dcf, threshold_at_fmr
 from training.plots import plot_det, plot_scores
+from training.scored import Measured, measure
 
 FMR_POINTS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 """False-match rates at which thresholds are written, as far as the trials support them."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The trials of one set with their scores.
-
-    Attributes:
-        scores: float64 (trials,), cosine of the model's embeddings.
-        baseline: float64 (trials,), cosine of MFCC statistics.
-        labels: int64 (trials,), 1 = target.
-    """
-
-    scores: Floats
-    baseline: Floats
-    labels: npt.NDArray[np.int64]
-
-
-def _features(
-    sources: Sequence[Source], embedder: Embedder, threads: int
-) -> tuple[dict[str, Embedding], dict[str, npt.NDArray[np.float64]], list[str]]:
-    """Embedding and MFCC statistics of each recording, and the ids of those that cannot be embedded."""
-
-    def one(source: Source) -> tuple[Embedding, npt.NDArray[np.float64]] | None:
-        try:
-            utterance = prepare(source.path.read_bytes(), max_duration_s=600.0)
-            return embedder.embed(utterance.waveform), mfcc_statistics(utterance.waveform)
-        except AudioRefused:
-            return None
-
-    embeddings: dict[str, Embedding] = {}
-    statistics: dict[str, npt.NDArray[np.float64]] = {}
-    refused: list[str] = []
-    with ThreadPoolExecutor(threads) as pool:
-        bar = tqdm(pool.map(one, sources), total=len(sources), desc="embedding", unit="clip")
-        for source, result in zip(sources, bar, strict=True):
-            if result is None:
-                refused.append(source.utterance_id)
-            else:
-                embeddings[source.utterance_id], statistics[source.utterance_id] = result
-    return embeddings, statistics, refused
-
-
-def _cosines(vectors: Mapping[str, npt.NDArray[np.float32]], trials: Trials) -> Floats:
-    left = np.stack([vectors[name] for name in trials.enroll])
-    right = np.stack([vectors[name] for name in trials.test])
-    return np.asarray(np.sum(left * right, axis=1, dtype=np.float64))
-
-
-def measure(
-    lists: Mapping[str, Trials], sources: Sequence[Source], embedder: Embedder, threads: int = 1
-) -> tuple[dict[str, Measured], list[str]]:
-    """Scores every trial by the model and by the baseline.
-
-    A trial with a recording that the service would refuse for want of any signal is left out.
-
-    Returns:
-        The measured sets by name, and the utterances that were left out.
-
-    Raises:
-        ValueError: A trial names an utterance that the corpus lacks.
-    """
-    wanted = {name for trials in lists.values() for name in (*trials.enroll, *trials.test)}
-    chosen = [source for source in sources if source.utterance_id in wanted]
-    missing = wanted - {source.utterance_id for source in chosen}
-    if missing:
-        raise ValueError(
-            f"the corpus lacks {len(missing)} utterances of the trials, {min(missing)!r} among them"
-        )
-    embeddings, statistics, refused = _features(chosen, embedder, threads)
-    measured = {}
-    for name, trials in lists.items():
-        keep = [i for i, (a, b) in enumerate(zip(trials.enroll, trials.test, strict=True))
-                if a in embeddings and b in embeddings]  # fmt: skip
-        kept = Trials(trials.labels[keep], [trials.enroll[i] for i in keep], [trials.test[i] for i in keep])
-        names = sorted({*kept.enroll, *kept.test})
-        mfcc = dict(zip(names, standardised(np.stack([statistics[n] for n in names])), strict=True))
-        measured[name] = Measured(_cosines(embeddings, kept), _cosines(mfcc, kept), kept.labels)
-    return measured, refused
 
 
 def figures(measured: Mapping[str, Measured]) -> dict[str, dict[str, float]]:
@@ -120,22 +36,30 @@ def figures(measured: Mapping[str, Measured]) -> dict[str, dict[str, float]]:
             "eer": equal_error_rate(m.scores, m.labels),
             "min_dcf": min_dcf(m.scores, m.labels),
             "fnmr_at_fmr_1": threshold_at_fmr(m.scores, m.labels, 0.01)[2],
+            "enrolled_eer": _enrolled_eer(m),
             "baseline_eer": equal_error_rate(m.baseline, m.labels),
             "baseline_min_dcf": min_dcf(m.baseline, m.labels),
         }
     keys = list(next(iter(rows.values())))
-    rows["mean"] = {key: float(np.mean([row[key] for row in rows.values()])) for key in keys}
+    rows["mean"] = {key: float(np.nanmean([row[key] for row in rows.values()])) for key in keys}
     return rows
+
+
+def _enrolled_eer(m: Measured) -> float:
+    scores, labels = m.against_enrolments
+    both = 0 < labels.sum() < len(labels)
+    return equal_error_rate(scores, labels) if both else float("nan")
 
 
 def table(rows: Mapping[str, Mapping[str, float]], model_id: str) -> str:
     """The figures as a Markdown table."""
     lines = [
-        f"Model `{model_id}` beside MFCC statistics; cosine of single recordings; rates in %;",
-        "minDCF normalised, p_target 0.01, both costs 1.",
+        f"Model `{model_id}` beside MFCC statistics. Cosine of single recordings; in the column *enrolled*",
+        "of a recording and a centroid of as much speech as the service asks for. Rates in %; minDCF",
+        "normalised, p_target 0.01, both costs 1.",
         "",
-        "| set | trials: target, impostor | EER | minDCF | FNMR at FMR 1 | MFCC EER | MFCC minDCF |",
-        "|---|---|---|---|---|---|---|",
+        "| set | trials: same, other | EER | minDCF | FNMR at FMR 1 | EER, enrolled | MFCC EER | minDCF |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, r in rows.items():
         mean = name == "mean"
@@ -145,6 +69,7 @@ def table(rows: Mapping[str, Mapping[str, float]], model_id: str) -> str:
             f"{100 * r['eer']:.2f}",
             f"{r['min_dcf']:.3f}",
             f"{100 * r['fnmr_at_fmr_1']:.1f}",
+            f"{100 * r['enrolled_eer']:.2f}",
             f"{100 * r['baseline_eer']:.2f}",
             f"{r['baseline_min_dcf']:.3f}",
         ]
@@ -152,39 +77,39 @@ def table(rows: Mapping[str, Mapping[str, float]], model_id: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def operating_points(measured: Mapping[str, Measured], model_sha256: str, source: str) -> dict[str, object]:
-    """Thresholds by false-match rate, every set counting alike, as the content of calibration.json.
+def operating_points(measured: Mapping[str, Measured], model_sha256: str, source: str) -> dict[str, Any]:
+    """Thresholds by false-match rate against enrolments, as the content of calibration.json.
 
-    A rate below 3 / impostor trials is not written: that many trials cannot support it.
+    Every set counts alike; sets without enrolled trials of both kinds are left out. A rate below
+    3 / impostor trials is not written: that many trials cannot support it.
     """
-    scores = np.concatenate([m.scores for m in measured.values()])
-    labels = np.concatenate([m.labels for m in measured.values()])
-    target, impostor = int(labels.sum()), int(len(labels) - labels.sum())
-
-    def mean_rates(threshold: float) -> tuple[float, float]:
-        fmr = [np.mean(m.scores[m.labels == 0] >= threshold) for m in measured.values()]
-        fnmr = [np.mean(m.scores[m.labels == 1] < threshold) for m in measured.values()]
-        return float(np.mean(fmr)), float(np.mean(fnmr))
-
-    weights = np.concatenate([1 / np.bincount(m.labels, minlength=2)[m.labels] for m in measured.values()])
-    order = np.argsort(-scores[labels == 0])
-    passed = np.cumsum(weights[labels == 0][order]) / len(measured)
-    falling = scores[labels == 0][order]
+    scored = [m.against_enrolments for m in measured.values() if not np.isnan(_enrolled_eer(m))]
+    impostors = [scores[labels == 0] for scores, labels in scored]
+    targets = [scores[labels == 1] for scores, labels in scored]
+    count = sum(map(len, impostors))
+    order = np.argsort(-np.concatenate(impostors))
+    falling = np.concatenate(impostors)[order]
+    passed = np.cumsum(np.concatenate([np.full(len(s), 1 / len(s)) for s in impostors])[order]) / len(scored)
     points = []
     for wanted in FMR_POINTS:
-        if wanted < 3 / impostor:
+        if wanted < 3 / count:
             continue
         # The least threshold above every impostor that the rate does not allow.
         threshold = float(np.nextafter(falling[np.searchsorted(passed, wanted, side="right")], np.inf))
-        fmr, fnmr = mean_rates(threshold)
-        points.append({"fmr": wanted, "fnmr": fnmr, "threshold": threshold, "measured_fmr": fmr})
-    eer = float(np.mean([equal_error_rate(m.scores, m.labels) for m in measured.values()]))
+        points.append(
+            {
+                "fmr": wanted,
+                "fnmr": float(np.mean([np.mean(s < threshold) for s in targets])),
+                "threshold": threshold,
+                "measured_fmr": float(np.mean([np.mean(s >= threshold) for s in impostors])),
+            }
+        )
     return {
         "model_sha256": model_sha256,
         "scale": "similarity",
         "source": source,
-        "trials": {"target": target, "impostor": impostor},
-        "eer": eer,
+        "trials": {"target": sum(map(len, targets)), "impostor": count},
+        "eer": float(np.mean([equal_error_rate(*pair) for pair in scored])),
         "operating_points": points,
     }
 
@@ -207,6 +132,13 @@ def main() -> None:
     )
     parser.add_argument("--most", type=int, help="most trials of each kind and set")
     parser.add_argument(
+        "--enroll-speech",
+        type=float,
+        default=4.0,
+        metavar="S",
+        help="speech of an enrolment in seconds, as TIMBRE_REQUIRED_SPEECH_S (default: %(default)s)",
+    )
+    parser.add_argument(
         "--threads", type=int, default=2, help="recordings embedded at once (default: %(default)s)"
     )
     parser.add_argument("--thresholds", action="store_true", help="write the model's calibration.json")
@@ -217,7 +149,13 @@ def main() -> None:
     embedder = Embedder.load(args.model, precision=args.precision, workers=args.threads)
     try:
         lists = read_trial_folder(args.trials, args.most)
-        measured, refused = measure(lists, read_sources(args.corpus), embedder, args.threads)
+        measured, refused = measure(
+            lists,
+            read_sources(args.corpus),
+            embedder,
+            threads=args.threads,
+            required_s=args.enroll_speech,
+        )
     finally:
         embedder.close()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -232,7 +170,10 @@ def main() -> None:
     print(f"{len(refused)} recordings could not be embedded")
     if args.thresholds:
         used = {name: m for name, m in measured.items() if name not in args.leave_out}
-        source = f"{len(used)} development sets, recording against recording, every set counting alike"
+        source = (
+            f"{len(used)} development sets, a recording against an enrollment of {args.enroll_speech:g} s of "
+            "speech or more, every set counting alike"
+        )
         content = operating_points(used, embedder.manifest.sha256, source)
         (args.model / "calibration.json").write_text(json.dumps(content, indent=1) + "\n")
         print(f"wrote {args.model / 'calibration.json'}")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 
 from app.cli import main
@@ -43,15 +44,9 @@ def environment(cli_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return tmp_path
 
 
-@pytest.fixture(params=["in process", "server"])
-def timbre(
-    request: pytest.FixtureRequest,
-    environment: Path,
-    cli_models: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Iterator[Timbre]:
-    """The command line, once by itself and once against a running server."""
+@pytest.fixture
+def alone(environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Timbre:
+    """The command line by itself, working in this process."""
 
     def run(*words: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["timbre", *map(str, words)])
@@ -63,9 +58,21 @@ def timbre(
             code = int(end.code or 0)
         return Done(code, *capsys.readouterr())
 
-    if request.param == "in process":
-        yield run
-        return
-    with serving(settings_for(cli_models, f"sqlite:///{environment}/server.db")) as client:
-        monkeypatch.setenv("TIMBRE_SERVER", str(client.base_url))
-        yield run
+    return run
+
+
+@pytest.fixture(scope="session")
+def cli_server(cli_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A running server for the command line."""
+    folder = tmp_path_factory.mktemp("cli-server")
+    with serving(settings_for(cli_models, f"sqlite:///{folder}/server.db")) as client:
+        yield client
+
+
+@pytest.fixture
+def timbre(alone: Timbre, cli_server: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Timbre:
+    """The command line against a running server with an empty gallery."""
+    for speaker in cli_server.get("/v1/speakers").json()["speakers"]:
+        cli_server.delete(f"/v1/speakers/{speaker['speaker_id']}").raise_for_status()
+    monkeypatch.setenv("TIMBRE_SERVER", str(cli_server.base_url))
+    return alone

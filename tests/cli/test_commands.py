@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from app.cli import commands
+from app.cli.demo import free_port
 from tests.cli.conftest import Timbre
 from tests.served import clip
 
@@ -85,12 +87,27 @@ def test_a_recording_comes_from_standard_input(
     assert timbre("identify", "-").code == 0
 
 
-def test_every_page_of_speakers_is_listed(timbre: Timbre, takes: dict[str, Path]) -> None:
-    names = {f"speaker-{number:03d}" for number in range(53)}  # a page holds 50
-    for name in sorted(names)[:53]:
+def test_every_page_of_speakers_is_listed(
+    timbre: Timbre, takes: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "PAGE", 2)
+    for name in "abcde":
         assert timbre("enroll", name, takes["ada-1"]).code == 0
     listed = json.loads(timbre("speakers", "list", "--json").out)["speakers"]
-    assert {speaker["speaker_id"] for speaker in listed} == names
+    assert [speaker["speaker_id"] for speaker in listed] == list("abcde")
+
+
+def test_without_a_server_it_works_in_its_own_process(alone: Timbre, takes: dict[str, Path]) -> None:
+    assert alone("enroll", "ada", takes["ada-1"], takes["ada-2"]).code == 0
+    verified = alone("verify", "ada", takes["ada-3"], "--json")
+    assert (verified.code, json.loads(verified.out)["decision"]) == (0, "accept")
+    nobody = alone("verify", "nobody", takes["ada-1"])
+    assert (nobody.code, "speaker_not_found" in nobody.err) == (2, True)
+
+
+def test_a_server_that_does_not_answer_is_an_error(alone: Timbre) -> None:
+    done = alone("models", "--server", f"http://127.0.0.1:{free_port()}")
+    assert (done.code, "no answer from http://127.0.0.1" in done.err) == (2, True)
 
 
 def test_models_shows_where_the_model_runs_and_its_operating_points(timbre: Timbre) -> None:

@@ -90,6 +90,7 @@ def test_a_wrong_decision_is_called_wrong(cli_models: Path, tmp_path: Path) -> N
     assert {row.asked for row in rows if not row.right} == {"is it voice-3?", "who is it?"}
 
 
+@pytest.mark.timeout(300)
 def test_it_starts_a_server_of_its_own_and_its_exit_code_is_the_verdict(
     environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,7 +27,7 @@ def test_it_makes_the_database_serves_and_stops(environment: Path) -> None:
         command("serve", "--port", str(port)), env=surroundings(), stderr=subprocess.PIPE, text=True
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 110
         while True:
             try:
                 assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
@@ -46,7 +46,7 @@ def test_it_makes_the_database_serves_and_stops(environment: Path) -> None:
 
 def test_a_model_that_is_not_there_is_one_line_and_exit_code_1(environment: Path) -> None:
     done = subprocess.run(
-        command("serve"), env=surroundings(TIMBRE_MODEL="nix"), capture_output=True, text=True, timeout=60
+        command("serve"), env=surroundings(TIMBRE_MODEL="nix"), capture_output=True, text=True, timeout=110
     )
     assert done.returncode == 1
     assert "there is no such folder" in done.stderr
@@ -59,7 +59,7 @@ def test_an_old_schema_is_one_line_when_migrations_are_off(environment: Path) ->
         env=surroundings(TIMBRE_MIGRATE_ON_START="false"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
     )
     assert done.returncode == 1
     assert "migration" in done.stderr
@@ -68,7 +68,7 @@ def test_an_old_schema_is_one_line_when_migrations_are_off(environment: Path) ->
 
 def test_a_wrong_setting_is_named(environment: Path) -> None:
     done = subprocess.run(
-        command("serve"), env=surroundings(TIMBRE_PORT="high"), capture_output=True, text=True, timeout=60
+        command("serve"), env=surroundings(TIMBRE_PORT="high"), capture_output=True, text=True, timeout=110
     )
     assert done.returncode == 1
     assert done.stderr.startswith("timbre: TIMBRE_PORT:")

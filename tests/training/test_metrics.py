@@ -68,5 +68,5 @@ def test_trials_are_read_and_thinned(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["1 a b\n1 c d\n", "1 a b\n0 a\n", "1 a b\nyes c d\n", ""])
 def test_a_wrong_list_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "set.txt").write_text(text)
-    with pytest.raises(ValueError, match="set.txt"):
+    with pytest.raises(ValueError, match=r"set\.txt"):
         read_trials(tmp_path / "set.txt")
