@@ -19,7 +19,8 @@ RUN case "$TIMBRE_EXTRAS" in \
 COPY . .
 # In place: the migrations and the model are found beside the package.
 RUN .venv/bin/python -m pip install --quiet --no-deps --editable . \
- && .venv/bin/python -m pip uninstall --quiet --yes pip setuptools
+ && .venv/bin/python -m pip uninstall --quiet --yes pip setuptools \
+ && chmod -R a+rX .
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="Timbre" \

@@ -34,7 +34,7 @@ class TimbreError(Exception):
     audio: Mapping[str, Any] | None = None
     """What was measured of the recording before it was refused, when anything was."""
     where: Mapping[str, Any] = MappingProxyType({})
-    """Which part of the request is meant: `{"file": 1}`, counted from 0, or `{"field": "audio_reference"}`."""
+    """Which part of the request is meant: `{"file": 1}`, counted from 0, or `{"field": "audio"}`."""
     reasons: "tuple[TimbreError, ...]" = ()
     """Every refusal of a request that was refused for more than one thing, this one included."""
 
@@ -97,14 +97,18 @@ class InvalidSpeakerId(RequestError):
 @dataclass(eq=False)
 class PayloadTooLarge(RequestError):
     code = "payload_too_large"
-    message = "The upload is larger than the limit of {limit_bytes} bytes. Send a shorter or compressed recording."
+    message = (
+        "The upload is larger than the limit of {limit_bytes} bytes. Send a shorter or compressed recording."
+    )
     limit_bytes: int
 
 
 @dataclass(eq=False)
 class AudioMissing(RequestError):
     code = "audio_missing"
-    message = "The request holds no recording in '{part}'. Send it as that multipart part or as a raw audio/* body."
+    message = (
+        "The request holds no recording in '{part}'. Send it as that multipart part or as a raw audio/* body."
+    )
     part: str
 
 
@@ -127,7 +131,9 @@ class AudioRefused(TimbreError):
 @dataclass(eq=False)
 class UnsupportedMediaType(AudioRefused):
     code = "unsupported_media_type"
-    message = "The bytes are no recording of a known kind ({found}). Send wav, flac, mp3, ogg, opus, m4a or webm."
+    message = (
+        "The bytes are no recording of a known kind ({found}). Send wav, flac, mp3, ogg, opus, m4a or webm."
+    )
     found: str
 
 
@@ -219,7 +225,10 @@ class Clipped(AudioRefused):
 @dataclass(eq=False)
 class TooQuiet(AudioRefused):
     code = "too_quiet"
-    message = "The level is {measured_dbfs:.1f} dBFS; at least {required_dbfs:.1f} are needed. Raise the recording level."
+    message = (
+        "The level is {measured_dbfs:.1f} dBFS; at least {required_dbfs:.1f} are needed. "
+        "Raise the recording level."
+    )
     measured_dbfs: float
     required_dbfs: float
 
@@ -241,7 +250,10 @@ class SpeakerNotFound(NotFound):
 @dataclass(eq=False)
 class EnrollmentNotFound(NotFound):
     code = "enrollment_not_found"
-    message = "Speaker '{speaker_id}' has no enrollment '{enrollment_id}'. List them with GET /v1/speakers/{speaker_id}/enrollments."
+    message = (
+        "Speaker '{speaker_id}' has no enrollment '{enrollment_id}'. "
+        "List them with GET /v1/speakers/{speaker_id}/enrollments."
+    )
     speaker_id: str
     enrollment_id: str
 
@@ -280,7 +292,9 @@ class SpeakerNotEnrolled(Conflict):
 @dataclass(eq=False)
 class ConcurrentModification(Conflict):
     code = "concurrent_modification"
-    message = "Speaker '{speaker_id}' was changed by another request at the same time. Send the request again."
+    message = (
+        "Speaker '{speaker_id}' was changed by another request at the same time. Send the request again."
+    )
     speaker_id: str
 
 
@@ -356,7 +370,7 @@ class ProviderUnavailable(StartupError):
 @dataclass(eq=False)
 class SchemaOutdated(StartupError):
     code = "schema_outdated"
-    message = "The database stands at migration {found}, the program needs {needed}. Run: alembic upgrade head"
+    message = "The database stands at migration {found}, the program needs {needed}. Run: timbre migrate"
     found: str
     needed: str
 

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
 from app.api import problems
@@ -53,7 +54,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Returns:
         The ASGI application. Its lifespan raises StartupError when the set-up cannot serve.
     """
-    app = FastAPI(
+    # The browser's half of /docs comes from the service itself: it may stand where no other host is reached.
+    app = FastAPIOffline(
         title="Timbre",
         summary="Whose voice is this?",
         description=_DESCRIPTION,
@@ -63,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan(settings or Settings()),
         docs_url="/docs",
         redoc_url=None,
+        static_url="/docs/assets",
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     target_fmr: float = Field(default=0.01, gt=0, lt=1)
     """False-match rate on the development trials at which the default verification threshold stands."""
     min_margin: float = Field(default=0.03, ge=0)
-    """Least lead of the best candidate over the second, in similarity, for a match rather than `ambiguous`."""
+    """Least lead of the best candidate over the second, in similarity, for `match`, not `ambiguous`."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity that is logged. Logs carry request ids and codes, never audio and never names."""

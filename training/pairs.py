@@ -78,7 +78,8 @@ class Crops:
 class SpeakerBatches(keras.utils.PyDataset):
     """Batches of (waveforms float32 (batch, samples), classes int64 (batch,)), balanced.
 
-    Every batch is drawn from its own seed, so a run that is resumed sees what it would have seen.
+    Every batch is drawn from its own seed, so a run that is resumed sees what it would have seen,
+    provided that somebody sets `epoch` at each epoch's begin.
 
     Args:
         per_speaker: Crops of each drawn speaker; `batch` is a multiple of it.
@@ -107,9 +108,6 @@ class SpeakerBatches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         return self.steps
-
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         rng = np.random.default_rng((self.seed, self.epoch, index))
@@ -152,9 +150,6 @@ class PairBatches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         return self.steps
-
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
 
     def __getitem__(
         self, index: int

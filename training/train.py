@@ -145,14 +145,16 @@ def run_stage(
     data = batches(
         crops, recipe.balance, stage.batch, stage.steps, seed=recipe.seed, workers=2, max_queue_size=8
     )
-    data.epoch = done
-    callbacks: list[keras.callbacks.Callback] = []
+    # Not by the data set's own on_epoch_end, which Keras calls more than once an epoch.
+    count = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(data, "epoch", epoch))
+    callbacks: list[keras.callbacks.Callback] = [count]
     if isinstance(model.loss, MarginSoftmax):
         callbacks.append(MarginSchedule(model.loss, stage))
     if signal is not None:
         callbacks.append(DevelopmentSignal(branch, *signal, every=recipe.signal_every))
     callbacks.append(Checkpoint(branch, folder))
-    model.fit(data, initial_epoch=done, epochs=stage.epochs, callbacks=callbacks, verbose=1)
+    # Keras would shuffle the batches by a state of its own; each is random already.
+    model.fit(data, initial_epoch=done, epochs=stage.epochs, callbacks=callbacks, shuffle=False)
     return branch
 
 

@@ -56,7 +56,11 @@ def make_engine(url: str) -> Engine:
         address,
         **_POOL,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": 5, "options": address.query.get("options", options)},
+        connect_args={
+            "connect_timeout": 5,
+            "client_encoding": "utf8",  # from a SQL_ASCII database psycopg would hand out bytes
+            "options": address.query.get("options", options),
+        },
     )
 
 

@@ -307,3 +307,11 @@ class serving_lifespan:  # noqa: N801
     def __exit__(self, *_raised: object) -> None:
         self._entered.__exit__(None, None, None)
         self._portal.__exit__(None, None, None)
+
+
+def test_the_documentation_page_needs_no_other_host(client: httpx.Client) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(links) >= 2
+    assert all(link.startswith("/") and client.get(link).status_code == 200 for link in links)

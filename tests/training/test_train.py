@@ -15,6 +15,9 @@ from training.network import NetworkConfig, load_network
 from training.recipe import Recipe, Stage, read_recipe
 from training.train import read_history, read_state, train
 
+# A run starts TensorFlow graphs, which takes a busy machine a while.
+pytestmark = pytest.mark.timeout(600)
+
 RECIPES = Path(__file__).parents[2] / "training/recipes"
 QUIET = AugmentConfig(noise=0.3, simulated_rooms=0, codec=0, telephone=0)
 SMALL = NetworkConfig(channels=32, dilations=(1, 2), aggregate=48, bottleneck=8, dim=24)
@@ -69,20 +72,19 @@ def test_a_finished_run_is_not_trained_again(run: Path, recipe: Recipe, corpus: 
     assert (run / "stage1-margin_softmax/branch.keras").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("stage", [replace(SOFTMAX, steps=6), replace(PAIRS, epochs=3)])
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(stage: Stage, corpus: Corpus, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(corpus: Corpus, tmp_path: Path) -> None:
     class Stopped(Exception):
         pass
 
     class StopAfter:
-        """A corpus that fails while the second epoch is read, as a power cut would."""
+        """A corpus that fails after two epochs' worth of crops: batches are read ahead, so in the second."""
 
         def __init__(self) -> None:
             self.crops = 0
 
         def crop(self, *args: object) -> np.ndarray:
             self.crops += 1
-            if self.crops > 1.5 * stage.steps * stage.batch * (2 if stage.objective == "contrastive" else 1):
+            if self.crops > 2 * SOFTMAX.steps * SOFTMAX.batch:
                 raise Stopped
             return corpus.crop(*args)  # type: ignore[arg-type]
 
@@ -92,18 +94,20 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(stage: Stage, corpus: Corpu
         def __len__(self) -> int:
             return len(corpus)
 
-    recipe = Recipe(stage=(stage,), network=SMALL, augment=AugmentConfig(simulated_rooms=0))
+    # Without SpecAugment, whose random state Keras does not save.
+    network = replace(SMALL, mask_bands=0, mask_frames=0)
+    recipe = Recipe(stage=(SOFTMAX,), network=network, augment=AugmentConfig(simulated_rooms=0, babble=0))
     train(recipe, corpus, tmp_path / "whole")
-    folder = f"stage1-{stage.objective}"
+    folder = "stage1-margin_softmax"
     with pytest.raises(Exception, match="Stopped"):  # TensorFlow wraps what its data source raises
         train(recipe, StopAfter(), tmp_path / "stopped")  # type: ignore[arg-type]
-    assert 1 <= read_state(tmp_path / "stopped" / folder)["epochs_done"] < stage.epochs
+    assert 1 <= read_state(tmp_path / "stopped" / folder)["epochs_done"] < SOFTMAX.epochs
     train(recipe, corpus, tmp_path / "stopped")
     whole, resumed = (
         [float(row["loss"]) for row in read_history(tmp_path / run / folder)] for run in ("whole", "stopped")
     )
-    assert len(resumed) == stage.epochs
-    np.testing.assert_allclose(resumed, whole, rtol=0.05)
+    assert len(resumed) == SOFTMAX.epochs
+    np.testing.assert_allclose(resumed, whole, rtol=0.02)
 
 
 def test_a_recipe_that_says_something_unknown_is_refused(tmp_path: Path) -> None:
