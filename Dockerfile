@@ -20,6 +20,7 @@ COPY . .
 # In place: the migrations and the model are found beside the package.
 RUN .venv/bin/python -m pip install --quiet --no-deps --editable . \
  && .venv/bin/python -m pip uninstall --quiet --yes pip setuptools \
+ && .venv/bin/python -m compileall -q app alembic \
  && chmod -R a+rX .
 
 FROM python:3.11-slim-bookworm

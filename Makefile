@@ -38,8 +38,8 @@ format: $(VENV)/.dev ## Put the source into ruff's form
 bench: $(VENV)/.dev ## Run the benchmarks behind the performance claims
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-openapi: $(VENV)/.runtime ## Write docs/openapi.json anew
-	$(BIN)/timbre openapi docs/openapi.json
+openapi: $(VENV)/.runtime ## Write the OpenAPI description to openapi.json
+	$(BIN)/timbre openapi openapi.json
 
 lock: ## Pin the dependencies of pyproject.toml anew (needs uv)
 	$(LOCKER) pyproject.toml -o requirements.lock

@@ -104,7 +104,7 @@ class SpecAugment(keras.layers.Layer):
 
     def _mask(self, x: keras.KerasTensor, axis: int, most: int) -> keras.KerasTensor:
         batch, length = ops.shape(x)[0], ops.shape(x)[axis]
-        width = keras.random.uniform((batch, 1), 0, most + 1, seed=self.generator)
+        width = ops.floor(keras.random.uniform((batch, 1), 0, most + 1, seed=self.generator))
         start = keras.random.uniform((batch, 1), seed=self.generator) * (ops.cast(length, "float32") - width)
         place = ops.cast(ops.arange(length), "float32")[None, :]
         keep = ops.logical_or(place < start, place >= start + width)
