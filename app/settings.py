@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     min_level_dbfs: float = -65.0
     """Recordings whose speech is quieter are refused, in dB relative to full scale."""
 
-    target_fmr: float = Field(default=0.01, gt=0, lt=1)
+    target_fmr: float = Field(default=0.05, gt=0, lt=1)
     """False-match rate on the development trials at which the default verification threshold stands."""
     min_margin: float = Field(default=0.03, ge=0)
     """Least lead of the best candidate over the second, in similarity, for `match`, not `ambiguous`."""

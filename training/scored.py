@@ -69,13 +69,15 @@ class Enrolments:
         self.speaker = {s.utterance_id: s.speaker_id for s in sources}
         self.takes: dict[str, list[str]] = {}
         for source in sources:
-            if source.utterance_id in features:
+            if source.utterance_id in features and features[source.utterance_id].speech_s > 0:
                 self.takes.setdefault(source.speaker_id, []).append(source.utterance_id)
         self.known: dict[tuple[str, str], Embedding | None] = {}
 
     def centroid(self, first: str, held_out: str) -> Embedding | None:
         """The centroid of an enrolment that begins with `first` and lacks `held_out`; None if too short."""
-        takes = self.takes[self.speaker[first]]
+        takes = self.takes.get(self.speaker[first], [])
+        if first not in takes:  # no speech was found in it: the service would refuse it
+            return None
         key = (first, held_out if held_out in takes else "")
         if key not in self.known:
             place = takes.index(first)

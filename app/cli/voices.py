@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 NEIGHBOUR: Final = ROOT.parent / "shared" / "corpus"
 """Where a corpus lies when nobody says where."""
 
-SETS: Final = ("common_voice_en", "voxforge", "speechocean762", "an4")
+SETS: Final = ("common_voice_en", "voxforge", "speechocean762", "alphanumeric")
 """Sets of the corpus that the demo draws from: two voices and one stranger of each."""
 TEST_S: Final = 4.0
 """Shortest held-out clip, in seconds."""
