@@ -82,12 +82,11 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@
 
-# PostgreSQL's server programs and a speech synthesiser, for the tests only.
+# PostgreSQL's server programs, for the tests only.
 system:
 	@missing=; \
 	[[ -n "$$TIMBRE_TEST_POSTGRES_URL" ]] || command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
 	  || missing=postgresql; \
-	command -v espeak-ng >/dev/null || missing="$$missing espeak-ng"; \
 	[[ -n "$$missing" ]] || exit 0; \
 	if [[ $$(id -u) = 0 ]]; then as_root=; else as_root="sudo -n"; fi; \
 	if command -v apt-get >/dev/null && $$as_root true 2>/dev/null; then \

@@ -80,13 +80,14 @@ def play(http: httpx.Client, cast: Cast) -> tuple[list[Row], float]:
         if answer["status"] != "enrolled":
             fail(f"{voice.name} is not enrolled yet: {answer['speech_s']} of {answer['required_speech_s']} s")
     enroll_ms = (time.perf_counter() - started) * 1000 / len(cast.known)
+    given = {} if cast.threshold is None else {"threshold": str(cast.threshold)}
     rows = []
     for voice in cast.known:
-        rows.append(verify(http, voice.held_out, voice.name, genuine=True))
-        rows.append(identify(http, voice.held_out, voice.name))
+        rows.append(verify(http, voice.held_out, voice.name, genuine=True, **given))
+        rows.append(identify(http, voice.held_out, voice.name, **given))
     for position, stranger in enumerate(cast.strangers):
-        rows.append(verify(http, stranger.held_out, claimed_by(cast, position).name, genuine=False))
-        rows.append(identify(http, stranger.held_out, None))
+        rows.append(verify(http, stranger.held_out, claimed_by(cast, position).name, genuine=False, **given))
+        rows.append(identify(http, stranger.held_out, None, **given))
     for voice in cast.known:
         http.delete(f"/v1/speakers/{PREFIX}{voice.name}").raise_for_status()
     return rows, enroll_ms
@@ -97,10 +98,10 @@ def claimed_by(cast: Cast, position: int) -> Voice:
     return cast.known[position * len(cast.known) // len(cast.strangers)]
 
 
-def verify(http: httpx.Client, clip: Clip, claimed: str, *, genuine: bool) -> Row:
+def verify(http: httpx.Client, clip: Clip, claimed: str, *, genuine: bool, **given: str) -> Row:
     """Asks whether a clip is of the claimed voice."""
     started = time.perf_counter()
-    answer = post(http, "/verify", (clip,), speaker_id=PREFIX + claimed)
+    answer = post(http, "/verify", (clip,), speaker_id=PREFIX + claimed, **given)
     elapsed_ms = (time.perf_counter() - started) * 1000
     right = answer["decision"] == ("accept" if genuine else "reject")
     return Row(
@@ -115,10 +116,10 @@ def verify(http: httpx.Client, clip: Clip, claimed: str, *, genuine: bool) -> Ro
     )
 
 
-def identify(http: httpx.Client, clip: Clip, expected: str | None) -> Row:
+def identify(http: httpx.Client, clip: Clip, expected: str | None, **given: str) -> Row:
     """Asks whose voice a clip is; None expects that it is nobody's."""
     started = time.perf_counter()
-    answer = post(http, "/identify", (clip,))
+    answer = post(http, "/identify", (clip,), **given)
     elapsed_ms = (time.perf_counter() - started) * 1000
     found = answer["speaker_id"]
     best = answer["candidates"][0] if answer["candidates"] else None

@@ -1,13 +1,12 @@
 """The demo's choice of voices, and its run over HTTP."""
 
 import csv
-import shutil
 from pathlib import Path
 
 import pytest
 
 from app.cli import demo
-from app.cli.voices import ESPEAK, NEIGHBOUR, ROOT, SETS, Cast, Clip, Voice, from_corpus, shipped, synthesised
+from app.cli.voices import NEIGHBOUR, ROOT, SETS, Cast, Clip, Voice, find_cast, from_corpus, shipped
 from tests.served import clip, serving, settings_for
 
 
@@ -50,20 +49,27 @@ def test_the_real_corpus_has_enough_voices() -> None:
     assert len(from_corpus(NEIGHBOUR).known) == 8
 
 
-@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
-def test_synthesised_voices_all_differ() -> None:
-    cast = synthesised()
-    assert (len(cast.known), len(cast.strangers)) == (8, 4)
-    clips = [voice.held_out.audio for voice in (*cast.known, *cast.strangers)]
-    assert len(set(clips)) == len(ESPEAK)
-
-
 def test_the_clips_of_the_source_serve_where_nothing_else_is() -> None:
     cast = shipped(ROOT / "tests" / "data")
     assert len(cast.known) == 8
     assert cast.strangers
-    with pytest.raises(FileNotFoundError, match="install espeak-ng"):
+    with pytest.raises(FileNotFoundError, match="--corpus"):
         shipped(ROOT / "no-such-folder")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("corpus", [None, NEIGHBOUR], ids=["synthetic voices", "corpus"])
+def test_the_shipped_model_decides_right(
+    corpus: Path | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if corpus is not None and not (corpus / "utterances.csv").is_file():
+        pytest.skip("no corpus beside the checkout")
+    monkeypatch.setattr("app.cli.voices.NEIGHBOUR", tmp_path)
+    settings = settings_for(ROOT / "models", f"sqlite:///{tmp_path}/demo.db", model="timbre-1")
+    with serving(settings) as client:
+        rows, _ = demo.play(client, find_cast(corpus))
+    assert len(rows) >= 20
+    assert [f"{row.clip}: {row.asked}" for row in rows if not row.right] == []
 
 
 def cast_of(*, impostor: bool = False) -> Cast:
