@@ -65,7 +65,8 @@ def test_the_shipped_model_decides_right(
     if corpus is not None and not (corpus / "utterances.csv").is_file():
         pytest.skip("no corpus beside the checkout")
     monkeypatch.setattr("app.cli.voices.NEIGHBOUR", tmp_path)
-    settings = settings_for(ROOT / "models", f"sqlite:///{tmp_path}/demo.db", model="timbre-1")
+    database = f"sqlite:///{tmp_path}/demo.db"
+    settings = settings_for(ROOT / "models", database, model="timbre-1", max_files=20)
     with serving(settings) as client:
         rows, _ = demo.play(client, find_cast(corpus))
     assert len(rows) >= 20
