@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
+from app.settings import Settings
 from tests.served import assert_problem, audio, clip, enroll, wav
 from training.signals import speech_like
 
@@ -147,12 +148,13 @@ def test_verify_answers_as_designed(client: httpx.Client, models_dir: Path) -> N
     }
     assert (body["decision"], body["speaker_id"], body["score"]) == ("accept", "ada", None)
     assert body["pad"] == {"evaluated": False}
-    point = operating_point(models_dir, 0.01)
+    default_fmr = Settings.model_fields["target_fmr"].default
+    point = operating_point(models_dir, default_fmr)
     assert body["threshold"] == point["threshold"]
     assert body["operating_point"] == {
         "scale": "similarity",
         "source": "synthetic voices",
-        "fmr": 0.01,
+        "fmr": default_fmr,
         "fnmr": point["fnmr"],
         "target_trials": 1000,
         "impostor_trials": 10000,
