@@ -15,7 +15,8 @@ from app.arrays import SAMPLE_RATE_HZ, Waveform
 from app.audio.decode import decode
 from app.errors import AudioRefused
 
-_AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".webm"}
+AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".webm"}
+"""Names by which recordings are looked for in a folder; what they are is told by their bytes."""
 _LONGEST_S = 3600.0
 
 
@@ -76,7 +77,7 @@ def read_folder(folder: Path) -> list[Source]:
     Raises:
         ValueError: No recording was found.
     """
-    files = sorted(p for p in folder.glob("*/**/*") if p.suffix.lower() in _AUDIO_SUFFIXES)
+    files = sorted(p for p in folder.glob("*/**/*") if p.suffix.lower() in AUDIO_SUFFIXES)
     if not files:
         raise ValueError(f"{folder} holds no recordings. Expected {folder}/SPEAKER/recording.wav")
     return [
@@ -134,6 +135,12 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    @property
+    def set_of_speaker(self) -> list[str]:
+        """Name of the set of each speaker, by its number."""
+        home = dict(zip(self.speakers.tolist(), self.sets, strict=True))
+        return [home[speaker] for speaker in range(len(self.speaker_ids))]
 
     def waveform(self, recording: int) -> Waveform:
         """The whole recording: float32 (samples,), [-1, 1]."""

@@ -1,7 +1,6 @@
 """Early signal: how a network that is still learning does on development trials."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,13 +8,7 @@ import numpy as np
 
 from app.arrays import SAMPLE_RATE_HZ
 from training.corpus import Corpus
-from training.metrics import Trials, equal_error_rate, read_trials
-
-
-def read_trial_folder(folder: Path, most: int | None = None) -> dict[str, Trials]:
-    """Every `*.txt` of a folder as a trial list, by its name; thinned to `most` of each kind."""
-    lists = {path.stem: read_trials(path) for path in sorted(folder.glob("*.txt"))}
-    return {name: trials.thinned(most) if most else trials for name, trials in lists.items()}
+from training.metrics import Trials, equal_error_rate
 
 
 class DevelopmentSignal(keras.callbacks.Callback):

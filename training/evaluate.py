@@ -17,8 +17,7 @@ import numpy as np
 
 from app.embedder import Embedder
 from training.corpus import read_sources
-from training.early_signal import read_trial_folder
-from training.metrics import equal_error_rate, min_dcf, threshold_at_fmr
+from training.metrics import equal_error_rate, min_dcf, read_trial_folder, threshold_at_fmr
 from training.plots import plot_det, plot_scores
 from training.scored import Measured, measure
 

@@ -25,14 +25,17 @@ class Trials:
     enroll: Sequence[str]
     test: Sequence[str]
 
+    def chosen(self, places: Sequence[int]) -> "Trials":
+        """The trials at these places, in their order."""
+        return Trials(self.labels[places], [self.enroll[i] for i in places], [self.test[i] for i in places])
+
     def thinned(self, most: int) -> "Trials":
         """At most `most` trials of each kind, evenly spread over the list."""
         keep = []
         for label in (0, 1):
             places = np.flatnonzero(self.labels == label)
             keep.append(places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(int)])
-        chosen = np.sort(np.concatenate(keep))
-        return Trials(self.labels[chosen], [self.enroll[i] for i in chosen], [self.test[i] for i in chosen])
+        return self.chosen(np.sort(np.concatenate(keep)).tolist())
 
 
 def read_trials(path: Path) -> Trials:
@@ -49,6 +52,12 @@ def read_trials(path: Path) -> Trials:
     if not 0 < labels.sum() < len(labels):
         raise ValueError(f"{path} needs both target (1) and impostor (0) trials")
     return Trials(labels, [row[1] for row in rows], [row[2] for row in rows])
+
+
+def read_trial_folder(folder: Path, most: int | None = None) -> dict[str, Trials]:
+    """Every `*.txt` of a folder as a trial list, by its name; thinned to `most` of each kind."""
+    lists = {path.stem: read_trials(path) for path in sorted(folder.glob("*.txt"))}
+    return {name: trials.thinned(most) if most else trials for name, trials in lists.items()}
 
 
 def error_rates(scores: Floats, labels: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:

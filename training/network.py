@@ -1,7 +1,7 @@
 """The embedding network: waveform → embedding. The one branch that a Siamese network uses twice."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +127,3 @@ def build_network(config: NetworkConfig = NetworkConfig()) -> keras.Model:
 def load_network(path: Path) -> keras.Model:
     """Reads an embedding network that `training.train` saved (.keras)."""
     return keras.saving.load_model(path, compile=False)
-
-
-def describe(config: NetworkConfig) -> dict[str, object]:
-    """The configuration as plain values, for a manifest."""
-    return asdict(config)

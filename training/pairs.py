@@ -31,12 +31,11 @@ class Balance:
 
     def weights(self, corpus: Corpus) -> npt.NDArray[np.float64]:
         """Probability of each speaker: (speakers,), sums to 1."""
-        home = dict(zip(corpus.speakers.tolist(), corpus.sets, strict=True))
         clips = np.bincount(corpus.speakers, minlength=len(corpus.speaker_ids)) ** self.clips
         seconds: Counter[str] = Counter()
         for name, length in zip(corpus.sets, corpus.lengths, strict=True):
             seconds[name] += length / SAMPLE_RATE_HZ
-        names = np.array([home[s] for s in range(len(corpus.speaker_ids))])
+        names = np.array(corpus.set_of_speaker)
         weight = np.zeros(len(names))
         for name, total in seconds.items():
             inside = names == name
@@ -75,42 +74,49 @@ class Crops:
         return waveform if self.augmenter is None else self.augmenter(waveform, rng)
 
 
-class SpeakerBatches(keras.utils.PyDataset):
-    """Batches of (waveforms float32 (batch, samples), classes int64 (batch,)), balanced.
+class Batches(keras.utils.PyDataset):
+    """What both kinds of batches share.
 
     Every batch is drawn from its own seed, so a run that is resumed sees what it would have seen,
     provided that somebody sets `epoch` at each epoch's begin.
 
     Args:
-        per_speaker: Crops of each drawn speaker; `batch` is a multiple of it.
+        crops: Where crops come from.
+        balance: How often each speaker is drawn.
+        batch: Crops, or pairs, in a batch.
+        steps: Batches in an epoch.
+        seed: First part of every batch's seed.
     """
 
     def __init__(
-        self,
-        crops: Crops,
-        balance: Balance,
-        batch: int,
-        steps: int,
-        per_speaker: int = 1,
-        seed: int = 0,
-        **kwargs: Any,
+        self, crops: Crops, balance: Balance, batch: int, steps: int, seed: int = 0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.crops, self.batch, self.steps, self.per_speaker, self.seed = (
-            crops,
-            batch,
-            steps,
-            per_speaker,
-            seed,
-        )
+        self.crops, self.batch, self.steps, self.seed = crops, batch, steps, seed
         self.weights = balance.weights(crops.corpus)
         self.epoch = 0
 
     def __len__(self) -> int:
         return self.steps
 
+    def generator(self, index: int) -> np.random.Generator:
+        """The source of chance of one batch of the epoch."""
+        return np.random.default_rng((self.seed, self.epoch, index))
+
+
+class SpeakerBatches(Batches):
+    """Batches of (waveforms float32 (batch, samples), classes int64 (batch,)), balanced.
+
+    Args:
+        per_speaker: Crops of each drawn speaker; `batch` is a multiple of it.
+    """
+
+    def __init__(self, *args: Any, per_speaker: int = 1, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.per_speaker = per_speaker
+
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        rng = np.random.default_rng((self.seed, self.epoch, index))
+        rng = self.generator(index)
         speakers = rng.choice(
             len(self.weights), self.batch // self.per_speaker, replace=False, p=self.weights
         )
@@ -119,7 +125,7 @@ class SpeakerBatches(keras.utils.PyDataset):
         return np.stack([self.crops.draw(int(label), rng) for label in labels]), labels
 
 
-class PairBatches(keras.utils.PyDataset):
+class PairBatches(Batches):
     """Batches of ((left, right), same): half of the pairs similar, half dissimilar.
 
     left and right are float32 (batch, samples); same is float32 (batch,), 1 for one speaker.
@@ -127,17 +133,11 @@ class PairBatches(keras.utils.PyDataset):
     set, since between sets the channel would give the answer away.
     """
 
-    def __init__(
-        self, crops: Crops, balance: Balance, batch: int, steps: int, seed: int = 0, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.crops, self.batch, self.steps, self.seed = crops, batch, steps, seed
-        corpus = crops.corpus
-        self.weights = balance.weights(corpus)
-        home = dict(zip(corpus.speakers.tolist(), corpus.sets, strict=True))
-        self.home = [home[s] for s in range(len(corpus.speaker_ids))]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.home = self.crops.corpus.set_of_speaker
         self.members = {name: np.flatnonzero(np.array(self.home) == name) for name in set(self.home)}
-        several = np.array([len(r) > 1 for r in crops.of_speaker])
+        several = np.array([len(r) > 1 for r in self.crops.of_speaker])
         self.similar = self.weights * several if several.any() else self.weights
         self.similar = self.similar / self.similar.sum()
         self.dissimilar = self.weights * [len(self.members[name]) > 1 for name in self.home]
@@ -146,15 +146,11 @@ class PairBatches(keras.utils.PyDataset):
                 "no set of the corpus has two speakers: there is no dissimilar pair to learn from"
             )
         self.dissimilar = self.dissimilar / self.dissimilar.sum()
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.steps
 
     def __getitem__(
         self, index: int
     ) -> tuple[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
-        rng = np.random.default_rng((self.seed, self.epoch, index))
+        rng = self.generator(index)
         same = (np.arange(self.batch) % 2 == 0).astype(np.float32)
         pairs = [self._similar(rng) if s else self._dissimilar(rng) for s in same]
         left, right = (np.stack(side) for side in zip(*pairs, strict=True))

@@ -7,8 +7,8 @@ import numpy as np
 from app.arrays import SAMPLE_RATE_HZ, Waveform
 from app.audio import prepare
 from app.errors import TimbreError
+from training.corpus import AUDIO_SUFFIXES
 
-_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".webm"}
 _LONGEST_FILE_S = 300.0
 
 
@@ -23,7 +23,7 @@ def read_speech(folder: Path, count: int, longest_s: float = 6.0) -> list[Wavefo
     Returns:
         Waveforms, float32, 16 kHz.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     clips = []
     for place in np.unique(np.linspace(0, len(paths) - 1, count).astype(int)) if paths else ():
         try:

@@ -130,8 +130,7 @@ def measure(
     for name, trials in lists.items():
         pairs = zip(trials.enroll, trials.test, strict=True)
         keep = [i for i, (a, b) in enumerate(pairs) if a in features and b in features]
-        kept = Trials(trials.labels[keep], [trials.enroll[i] for i in keep], [trials.test[i] for i in keep])
-        measured[name] = _scored(kept, features, enrolments)
+        measured[name] = _scored(trials.chosen(keep), features, enrolments)
     return measured, refused
 
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from training.augment import Augmenter
 from training.corpus import Corpus, load_corpus, read_sources
-from training.early_signal import DevelopmentSignal, read_trial_folder
+from training.early_signal import DevelopmentSignal
+from training.metrics import read_trial_folder
 from training.network import build_network
 from training.objectives import (
     ContrastiveLoss,
@@ -179,10 +180,9 @@ def train(
     keras.utils.set_random_seed(recipe.seed)
     run.mkdir(parents=True, exist_ok=True)
     (run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
-    clean = Crops(corpus, None, 1.0)
 
     def voices(length: int, rng: np.random.Generator) -> Any:
-        return clean.corpus.crop(int(rng.integers(len(corpus))), length, rng)
+        return corpus.crop(int(rng.integers(len(corpus))), length, rng)
 
     augmenter = Augmenter(recipe.augment, noises, voices, recipe.seed)
     branch = keras.saving.load_model(start, compile=False) if start else build_network(recipe.network)

@@ -10,8 +10,8 @@ from app.embedder import Embedder
 from app.scoring import centroid, load_calibration
 from tests.tiny import write_tiny_model
 from training.corpus import Source, read_sources
-from training.early_signal import read_trial_folder
 from training.evaluate import figures, operating_points
+from training.metrics import read_trial_folder
 from training.scored import Enrolments, Features, Measured, measure
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from training.augment import AugmentConfig
 from training.corpus import Corpus, load_corpus, read_manifest
-from training.early_signal import DevelopmentSignal, read_trial_folder
+from training.early_signal import DevelopmentSignal
+from training.metrics import read_trial_folder
 from training.network import NetworkConfig, load_network
 from training.recipe import Recipe, Stage, read_recipe
 from training.train import read_history, read_state, train
