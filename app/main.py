@@ -36,6 +36,7 @@ and webm. `/enroll`, `/verify` and `/identify` also stand under `/v1`. Every ref
 problem document with a `code` for programs, a `detail` for people and `reasons` with the numbers.
 Every answer names its `request_id`; send `X-Request-Id` to choose it.
 """
+_CALIBRATE: Final = "`timbre calibrate`, of the training package, writes a new one"
 _TAGS: Final = [
     {"name": "voices", "description": "The three main calls."},
     {"name": "speakers", "description": "Who is enrolled, and with what."},
@@ -133,7 +134,7 @@ def _join(settings: Settings, stack: ExitStack) -> Parts:
     check_schema(engine)
     repository = Repository(engine)
     partition = Partition(TENANT, embedder.manifest.model_id)
-    gallery = Gallery(repository, FaissIndex(), partition, settings.required_speech_s)
+    gallery = Gallery(repository, FaissIndex(), partition, calibration.score, settings.required_speech_s)
     gallery.sync()
     decoders = DecoderPool(settings.decode_workers, settings.decode_timeout_s, settings.max_duration_s)
     stack.callback(decoders.close)
@@ -141,14 +142,14 @@ def _join(settings: Settings, stack: ExitStack) -> Parts:
 
 
 def _calibration(settings: Settings, embedder: Embedder) -> Calibration:
-    """The operating points of the loaded model, one of them at the rate that the settings ask for."""
+    """What the scores of the loaded model mean, with a threshold at the rate that the settings ask for."""
     folder = settings.models_dir / settings.model
     try:
         calibration = load_calibration(folder / "calibration.json")
     except ValueError as error:
-        raise ModelInvalid(str(folder), str(error)) from error
+        raise ModelInvalid(str(folder), f"{error}; {_CALIBRATE}") from error
     if calibration.model_sha256 != embedder.manifest.sha256:
-        raise ModelInvalid(str(folder), "calibration.json was made with another model.onnx")
+        raise ModelInvalid(str(folder), f"calibration.json was made with another model.onnx; {_CALIBRATE}")
     try:
         calibration.at_fmr(settings.target_fmr)
     except ValidationFailed as error:

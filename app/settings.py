@@ -27,12 +27,12 @@ class Settings(BaseSettings):
     """Bring the database to the newest migration at the start; otherwise an older one refuses to start."""
     models_dir: Path = Path("models")
     """Folder with one folder per model."""
-    model: str = "timbre-1"
+    model: str = "timbre-2"
     """Name of the model folder that serves."""
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; `cuda` refuses to start when CUDA is not really used, `auto` says what it got."""
-    precision: Literal["fp32", "int8"] = "fp32"
-    """Which file of the model serves: model.onnx or model.int8.onnx."""
+    precision: Literal["auto", "fp32", "int8"] = "auto"
+    """Which file of the model serves; `auto` times both at the start, `int8` has to be clearly faster."""
 
     inference_workers: int = Field(default=2, ge=1)
     """Recordings embedded at the same time, one thread each."""
@@ -63,9 +63,10 @@ class Settings(BaseSettings):
     """Recordings whose speech is quieter are refused, in dB relative to full scale."""
 
     target_fmr: float = Field(default=0.05, gt=0, lt=1)
-    """False-match rate on the development trials at which the default verification threshold stands."""
-    min_margin: float = Field(default=0.03, ge=0)
-    """Least lead of the best candidate over the second, in similarity, for `match`, not `ambiguous`."""
+    """Expected false-match rate at which the default threshold stands, on the trials of the calibration."""
+    min_margin: float = Field(default=0.5, ge=0)
+    """Least lead of the best candidate over the second, in score, for `match`, not `ambiguous`: log-odds of
+    the one against the other, so 0.5 asks that the best be 1.6 times likelier."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity that is logged. Logs carry request ids and codes, never audio and never names."""

@@ -32,6 +32,7 @@ def settings_for(models_dir: Path, database_url: str, **changes: Any) -> Setting
         "max_duration_s": 20.0,
         "min_speech_s": 0.6,
         "required_speech_s": 4.0,
+        "min_margin": 0.03,  # the tiny model's scores are cosines
     }
     return Settings(_env_file=None, **{**chosen, **changes})
 

@@ -5,6 +5,7 @@ the shape of the real thing, with statistics of the spectrum in place of a train
 """
 
 import json
+from dataclasses import asdict, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +16,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from app.arrays import Embedding, Waveform
-from app.embedder import METADATA_KEY, Manifest, sha256_of
+from app.embedder import METADATA_KEY, Manifest, ModelFile, read_manifest, sha256_of
 from app.embedder.golden import write_golden
+from app.scoring import FORMAT, ScoreModel
+from training.onnx_files import described, save_with_metadata
 from training.signals import speech_like
 
 WINDOW, HOP, BINS, BANDS, DIM = 400, 160, 128, 24, 32
@@ -51,9 +54,61 @@ def save_model(folder: Path, model: onnx.ModelProto, manifest: Manifest) -> Mani
     del model.metadata_props[:]
     helper.set_model_props(model, {METADATA_KEY: manifest.metadata_text()})
     onnx.save(model, str(folder / "model.onnx"))
-    final = Manifest(**{**manifest.as_dict(), "sha256": sha256_of(folder / "model.onnx")})
+    final = manifest.with_file(described(folder, "fp32"))
     final.write(folder)
     return final
+
+
+def add_int8(folder: Path, model: onnx.ModelProto | None = None) -> ModelFile:
+    """Write model.int8.onnx beside the float32 file, for every processor, and name it in the manifest.
+
+    Args:
+        folder: The model's folder.
+        model: The graph; without it the tiny model with a projection in eight bits.
+
+    Returns:
+        What the manifest says of the file.
+    """
+    manifest = read_manifest(folder)
+    graph = model or build_onnx_int8(weights(0))
+    save_with_metadata(graph, folder / "model.int8.onnx", manifest.metadata_text())
+    entry = replace(described(folder, "int8"), serves=("cpu",))
+    manifest.with_file(entry).write(folder)
+    return entry
+
+
+def build_onnx_int8(weights: Weights) -> onnx.ModelProto:
+    """The same graph with its projection as int8, one scale for each column."""
+    model = build_onnx(weights)
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    scale = np.abs(weights["projection"]).max(axis=0) / 127
+    rounded = np.round(weights["projection"] / scale).astype(np.int8)
+    stored["projection"].CopyFrom(numpy_helper.from_array(rounded, "projection_int8"))
+    model.graph.initializer.append(numpy_helper.from_array(scale, "projection_scale"))
+    inputs = ["projection_int8", "projection_scale"]
+    model.graph.node.insert(0, helper.make_node("DequantizeLinear", inputs, ["projection"], axis=1))
+    return model
+
+
+def slowed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same embeddings in about ten times the time; `model` is changed."""
+    kernels = np.random.default_rng(1).standard_normal((2048, 1, WINDOW)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(kernels, "kernels"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.float32), "nothing"))
+    projected = next(node for node in model.graph.node if "projected" in node.output)
+    projected.output[0] = "in_time"
+    normalisation = model.graph.node.pop()
+    model.graph.node.extend(
+        [
+            helper.make_node("Conv", ["channel", "kernels"], ["work"], strides=[HOP], kernel_shape=[WINDOW]),
+            helper.make_node("ReduceMean", ["work"], ["worked"], axes=[1, 2], keepdims=0),
+            helper.make_node("Mul", ["worked", "nothing"], ["wasted"]),
+            helper.make_node("Unsqueeze", ["wasted", "axis_1"], ["wasted_column"]),
+            helper.make_node("Add", ["in_time", "wasted_column"], ["projected"]),
+            normalisation,
+        ]
+    )
+    return model
 
 
 def build_onnx(weights: Weights) -> onnx.ModelProto:
@@ -95,15 +150,27 @@ def embed_in_numpy(waveform: Waveform, weights: Weights) -> Embedding:
 
 
 def write_calibration(folder: Path) -> None:
-    """Write calibration.json with round thresholds that suit synthetic voices."""
+    """Write calibration.json with round thresholds for synthetic voices; the score is the similarity."""
     points = [(0.001, 0.15, 0.85), (0.01, 0.03, 0.78), (0.05, 0.01, 0.69)]
     calibration = {
+        "format": FORMAT,
         "model_sha256": sha256_of(folder / "model.onnx"),
-        "scale": "similarity",
         "source": "synthetic voices",
-        "trials": {"target": 1000, "impostor": 10000},
+        "score": asdict(ScoreModel(offset=0.0, similarity=1.0)),
+        "trials": {"target": 1000, "impostor": 10000, "speakers": 50},
         "eer": 0.03,
-        "operating_points": [{"fmr": fmr, "fnmr": fnmr, "threshold": at} for fmr, fnmr, at in points],
+        "cllr": 0.9,
+        "min_cllr": 0.1,
+        "operating_points": [
+            {
+                "fmr": fmr,
+                "fnmr": fnmr,
+                "threshold": threshold,
+                "fmr_interval": [fmr / 2, fmr * 2],
+                "fnmr_interval": [fnmr / 2, fnmr * 2],
+            }
+            for fmr, fnmr, threshold in points
+        ],
     }
     (folder / "calibration.json").write_text(json.dumps(calibration, indent=2), encoding="utf-8")
 
@@ -112,8 +179,7 @@ def _manifest(name: str) -> Manifest:
     return Manifest(
         name=name,
         version="0.0.1",
-        sha256="0" * 64,
-        int8_sha256=None,
+        files=(),
         sample_rate_hz=16000,
         dim=DIM,
         window_samples=WINDOW,

@@ -1,5 +1,6 @@
 """Augmentation on waveforms: clean crop → the same voice somewhere else."""
 
+import copy
 import csv
 import io
 from collections.abc import Callable, Sequence
@@ -117,7 +118,7 @@ class Augmenter:
         manifest: CSV of noises and responses with columns path and kind (kind starting with
             `room`, `device` or `microphone` for a response), or None for simulated rooms and
             codecs alone.
-        voices: Returns a random crop of speech of a given length, for babble.
+        voices: Returns a random crop of speech of a given length, for babble; none without it.
         seed: Seed of the simulated rooms.
     """
 
@@ -125,7 +126,7 @@ class Augmenter:
         self,
         config: AugmentConfig,
         manifest: Path | None,
-        voices: Callable[[int, np.random.Generator], Waveform],
+        voices: Callable[[int, np.random.Generator], Waveform] | None,
         seed: int = 0,
     ) -> None:
         self.config = config
@@ -143,6 +144,12 @@ class Augmenter:
         self.rooms += simulate_rooms(config.simulated_rooms, np.random.default_rng(seed))
         self.devices = _read(pick["responses/device"] + pick["responses/microphone"], "devices")
 
+    def among(self, voices: Callable[[int, np.random.Generator], Waveform]) -> "Augmenter":
+        """The same augmenter, noises and responses shared, among other voices."""
+        other = copy.copy(self)
+        other.voices = voices
+        return other
+
     def __call__(self, waveform: Waveform, rng: np.random.Generator) -> Waveform:
         """Changes one crop, float32 (samples,), [-1, 1]; the length stays."""
         config, chance = self.config, rng.random(6)
@@ -153,8 +160,8 @@ class Augmenter:
                 waveform, self.devices[rng.integers(len(self.devices))][: SAMPLE_RATE_HZ // 2]
             )
         if chance[2] < config.noise and self.noises:
-            waveform = mix(waveform, self._noise(len(waveform), rng), rng.uniform(*config.snr_db))
-        if chance[3] < config.babble:
+            waveform = mix(waveform, self.noise(len(waveform), rng), rng.uniform(*config.snr_db))
+        if chance[3] < config.babble and self.voices is not None:
             others = np.sum([self.voices(len(waveform), rng) for _ in range(rng.integers(1, 5))], axis=0)
             waveform = mix(waveform, others, rng.uniform(*config.snr_db) + 5)
         if chance[4] < config.telephone:
@@ -164,7 +171,8 @@ class Augmenter:
             waveform = through_codec(waveform, container, subtype, 16000)
         return self._level(waveform, rng)
 
-    def _noise(self, length: int, rng: np.random.Generator) -> Waveform:
+    def noise(self, length: int, rng: np.random.Generator) -> Waveform:
+        """A random stretch of a random noise, repeated where it is shorter: float32 (length,)."""
         noise = self.noises[rng.integers(len(self.noises))]
         if len(noise) <= length:
             return np.resize(noise, length)

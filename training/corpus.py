@@ -91,6 +91,11 @@ def read_sources(place: Path, split: str | None = None) -> list[Source]:
     return read_manifest(place, split) if place.is_file() else read_folder(place)
 
 
+def place_of(speaker_id: str) -> float:
+    """A place in [0, 1) that follows from a speaker's label alone, for shares that never change."""
+    return int.from_bytes(hashlib.sha256(speaker_id.encode()).digest()[:4]) / 2**32
+
+
 def split_silence(waveform: Waveform, silence: Silence) -> Waveform:
     """Drops the silences of a recording with pydub.
 
@@ -142,6 +147,27 @@ class Corpus:
         home = dict(zip(self.speakers.tolist(), self.sets, strict=True))
         return [home[speaker] for speaker in range(len(self.speaker_ids))]
 
+    def divided(self, share: float) -> tuple["Corpus", "Corpus"]:
+        """Keeps about `share` of the speakers aside: (the others, those kept aside).
+
+        A speaker's side follows from its label alone, so that every run and every machine keeps the
+        same ones aside, whatever else the corpus holds.
+        """
+        aside = np.array([place_of(speaker) < share for speaker in self.speaker_ids])[self.speakers]
+        return self._of(~aside), self._of(aside)
+
+    def _of(self, chosen: npt.NDArray[np.bool_]) -> "Corpus":
+        numbers, speakers = np.unique(self.speakers[chosen], return_inverse=True)
+        return Corpus(
+            samples=self.samples,
+            offsets=self.offsets[chosen],
+            lengths=self.lengths[chosen],
+            speakers=speakers.astype(np.int64),
+            sets=[name for name, keep in zip(self.sets, chosen, strict=True) if keep],
+            speaker_ids=[self.speaker_ids[number] for number in numbers],
+            utterance_ids=[name for name, keep in zip(self.utterance_ids, chosen, strict=True) if keep],
+        )
+
     def waveform(self, recording: int) -> Waveform:
         """The whole recording: float32 (samples,), [-1, 1]."""
         start = self.offsets[recording]
@@ -161,20 +187,30 @@ class Corpus:
         return np.divide(pcm, 32767, dtype=np.float32)
 
 
+def samples_of(audio: bytes, silence: Silence | None = None) -> npt.NDArray[np.int16]:
+    """Bytes of a recording → its samples as a corpus holds them: int16, 16 kHz mono, full scale 32767.
+
+    Raises:
+        AudioRefused: The bytes are no recording.
+    """
+    waveform = decode(audio, max_duration_s=_LONGEST_S).waveform
+    if silence is not None:
+        waveform = split_silence(waveform, silence)
+    return np.round(np.clip(waveform, -1, 1) * 32767).astype("<i2")
+
+
 def _decoded(
     sources: Sequence[Source], silence: Silence | None
 ) -> Iterator[tuple[Source, npt.NDArray[np.int16]]]:
     refused = 0
     for source in tqdm(sources, desc="decoding the corpus", unit="clip"):
         try:
-            waveform = decode(source.path.read_bytes(), max_duration_s=_LONGEST_S).waveform
+            pcm = samples_of(source.path.read_bytes(), silence)
         except AudioRefused as error:
             refused += 1
             tqdm.write(f"left out {source.path}: {error}")
             continue
-        if silence is not None:
-            waveform = split_silence(waveform, silence)
-        yield source, np.round(np.clip(waveform, -1, 1) * 32767).astype("<i2")
+        yield source, pcm
     if refused == len(sources):
         raise ValueError("no recording of the corpus could be decoded")
 
@@ -201,11 +237,20 @@ def load_corpus(sources: Sequence[Source], cache: Path, silence: Silence | None 
                     pcm.tofile(file)
                     rows.append((source.utterance_id, source.speaker_id, source.set_name, len(pcm)))
         table.write_text(json.dumps(rows))  # last: its presence says that the samples are complete
-    rows = json.loads(table.read_text())
+    return corpus_of(np.memmap(folder / "samples.i16", dtype="<i2", mode="r"), json.loads(table.read_text()))
+
+
+def corpus_of(samples: npt.NDArray[np.int16], rows: Sequence[tuple[str, str, str, int]]) -> Corpus:
+    """A corpus over decoded samples.
+
+    Args:
+        samples: int16, every recording after the other.
+        rows: Utterance, speaker, set and number of samples of each recording.
+    """
     lengths = np.array([row[3] for row in rows], np.int64)
     speaker_ids, speakers = np.unique([row[1] for row in rows], return_inverse=True)
     return Corpus(
-        samples=np.memmap(folder / "samples.i16", dtype="<i2", mode="r"),
+        samples=samples,
         offsets=np.concatenate([[0], np.cumsum(lengths)[:-1]]),
         lengths=lengths,
         speakers=speakers.astype(np.int64),

@@ -1,5 +1,6 @@
-"""Early signal: how a network that is still learning does on development trials."""
+"""Early signal: how a network that is still learning does on speakers that it does not learn."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,22 +11,26 @@ from app.arrays import SAMPLE_RATE_HZ
 from training.corpus import Corpus
 from training.metrics import Trials, equal_error_rate
 
+_BATCH = 64
 
-class DevelopmentSignal(keras.callbacks.Callback):
-    """Adds `dev_eer` (mean over sets, in %) to the logs each few epochs.
+
+class EarlySignal(keras.callbacks.Callback):
+    """Adds an EER (mean over sets, in %) to the logs each few epochs.
 
     Recordings are cut or repeated to one length, so that they go through the network in batches:
     quick, and close to, but not the same as, the figures of `training.evaluate`.
 
     Args:
+        name: Of the figure in the logs.
         branch: The embedding network.
-        corpus: Development recordings.
+        corpus: Recordings of speakers that are not trained on.
         lists: Trial lists by set; trials of recordings that the corpus lacks are left out.
         every: Epochs between two measurements.
     """
 
     def __init__(
         self,
+        name: str,
         branch: keras.Model,
         corpus: Corpus,
         lists: Mapping[str, Trials],
@@ -33,7 +38,7 @@ class DevelopmentSignal(keras.callbacks.Callback):
         seconds: float = 3.0,
     ) -> None:
         super().__init__()
-        self.branch, self.every = branch, every
+        self.name, self.branch, self.every = name, branch, every
         place = {name: i for i, name in enumerate(corpus.utterance_ids)}
         self.pairs: dict[str, tuple[Any, Any, Any]] = {}
         used: dict[int, int] = {}
@@ -47,11 +52,13 @@ class DevelopmentSignal(keras.callbacks.Callback):
                 left, right, labels = np.array(rows).T
                 self.pairs[name] = (left, right, labels)
         length = int(seconds * SAMPLE_RATE_HZ)
-        self.clips = np.stack([np.resize(corpus.waveform(i)[:length], length) for i in used])
+        # Whole batches, some clips twice, so that several devices can share each.
+        order = np.resize(list(used), math.ceil(len(used) / _BATCH) * _BATCH)
+        self.clips = np.stack([np.resize(corpus.waveform(i)[:length], length) for i in order])
 
     def measure(self) -> dict[str, float]:
         """EER of each set, in %."""
-        embeddings = self.branch.predict(self.clips, batch_size=64, verbose=0)
+        embeddings = self.branch.predict(self.clips, batch_size=_BATCH, verbose=0)
         return {
             name: 100 * equal_error_rate(np.sum(embeddings[left] * embeddings[right], axis=1), labels)
             for name, (left, right, labels) in self.pairs.items()
@@ -62,5 +69,5 @@ class DevelopmentSignal(keras.callbacks.Callback):
         if logs is None or not ((epoch + 1) % self.every == 0 or last):
             return
         rates = self.measure()
-        logs["dev_eer"] = float(np.mean(list(rates.values())))
-        print("\n  EER %: " + "  ".join(f"{name} {rate:.1f}" for name, rate in rates.items()))
+        logs[self.name] = float(np.mean(list(rates.values())))
+        print(f"\n  {self.name}, %: " + "  ".join(f"{name} {rate:.1f}" for name, rate in rates.items()))

@@ -1,6 +1,6 @@
 """From a training run to a model folder: the embedding network alone, as ONNX, with all that proves it right.
 
-    python -m training.export --run runs/timbre-1 --name timbre-1 --out models/
+    python -m training.export --run runs/timbre-2 --name timbre-2 --out models/
 
 Writes model.onnx (front end inside, free batch and time axes), manifest.json and golden.npz, and leaves
 nothing behind unless ONNX Runtime gives what Keras gives, at awkward lengths, whatever else is in the batch.
@@ -29,11 +29,11 @@ import onnx
 import onnxruntime as ort
 
 from app.arrays import SAMPLE_RATE_HZ, Embeddings, Waveform
-from app.embedder import Embedder, Manifest, sha256_of
+from app.embedder import Embedder, Manifest
 from app.embedder.golden import write_golden
 from training.frontend import WINDOW
 from training.network import load_network
-from training.onnx_files import save_with_metadata
+from training.onnx_files import FILE_NAMES, described, save_with_metadata
 from training.recordings import read_speech
 from training.signals import speech_like
 
@@ -58,7 +58,7 @@ def export_model(network: Any, folder: Path, manifest: Manifest, clips: Sequence
     Args:
         network: keras.Model from float32 waveforms (batch, samples) to unit-length embeddings (batch, dim).
         folder: The model's folder; what an earlier model left in it (int8 file, calibration) is removed.
-        manifest: What to say of the model; `sha256`, `int8_sha256` and `dim` are filled in here.
+        manifest: What to say of the model; `files` and `dim` are filled in here.
         clips: Recordings for the golden vectors, beside the synthetic ones; float32 at 16 kHz.
 
     Returns:
@@ -74,18 +74,18 @@ def export_model(network: Any, folder: Path, manifest: Manifest, clips: Sequence
         clips
     )
     golden = np.concatenate([run_keras(waveform[None]) for waveform in waveforms])
-    manifest = replace(manifest, dim=golden.shape[1], int8_sha256=None)
+    manifest = replace(manifest, dim=golden.shape[1])
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as place:
         new = Path(place)
         save_with_metadata(model, new / "model.onnx", manifest.metadata_text())
-        manifest = replace(manifest, sha256=sha256_of(new / "model.onnx"))
+        manifest = replace(manifest, files=(described(new, "fp32"),))
         manifest.write(new)
         write_golden(new, waveforms, golden)
         check_graph(new / "model.onnx", run_keras)
         Embedder.load(new, provider="cpu").close()
         folder.mkdir(exist_ok=True)
-        for stale in ("model.int8.onnx", "calibration.json"):
+        for stale in (FILE_NAMES["int8"], "calibration.json"):
             (folder / stale).unlink(missing_ok=True)
         for path in new.iterdir():
             path.replace(folder / path.name)
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--run", type=Path, required=True, help="folder of the run; its branch.keras is exported"
     )
     parser.add_argument("--weights", default="branch.keras", help="file inside --run (default: %(default)s)")
-    parser.add_argument("--name", required=True, help="name of the model and of its folder, e.g. timbre-1")
+    parser.add_argument("--name", required=True, help="name of the model and of its folder, e.g. timbre-2")
     parser.add_argument(
         "--out", type=Path, default=Path("models"), help="where it goes (default: %(default)s)"
     )
@@ -213,8 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     manifest = Manifest(
         name=options.name,
         version=options.version,
-        sha256="",
-        int8_sha256=None,
+        files=(),
         sample_rate_hz=SAMPLE_RATE_HZ,
         dim=0,
         window_samples=WINDOW,

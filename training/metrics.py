@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import det_curve
 
 Floats = npt.NDArray[np.float64]
+
+RULE_OF_THREE: Final = 3.0
+"""No error in n trials still leaves a rate of up to 3/n at 95 % confidence: below it nothing can be said."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +65,56 @@ def read_trial_folder(folder: Path, most: int | None = None) -> dict[str, Trials
     return {name: trials.thinned(most) if most else trials for name, trials in lists.items()}
 
 
-def error_rates(scores: Floats, labels: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
-    """The DET curve: (fmr, fnmr, thresholds) for `accept when score >= threshold`, thresholds rising."""
-    fmr, fnmr, thresholds = det_curve(labels, scores)
+def draw_trials(
+    utterances: Sequence[str], speakers: Sequence[str], sets: Sequence[str], most: int, seed: int = 0
+) -> dict[str, Trials]:
+    """Draws a trial list for each set from who spoke what.
+
+    Args:
+        utterances: Id of each recording.
+        speakers: Speaker of each recording.
+        sets: Set of each recording; impostors are drawn inside it, since between sets the channel
+            would give them away.
+        most: Most trials of each kind and set; every pair when a set has fewer.
+        seed: Of the draw.
+
+    Returns:
+        A list for each set that has a speaker with two recordings and a second speaker.
+    """
+    rng = np.random.default_rng(seed)
+    names, voices, homes = np.array(utterances), np.array(speakers), np.array(sets)
+    lists = {}
+    for home in np.unique(homes).tolist():
+        inside = np.flatnonzero(homes == home)
+        left, right = np.triu_indices(len(inside), 1)
+        same = voices[inside[left]] == voices[inside[right]]
+        if not 0 < same.sum() < len(same):
+            continue
+        drawn = [rng.permutation(np.flatnonzero(same == kind))[:most] for kind in (True, False)]
+        rows = np.concatenate(drawn)
+        lists[home] = Trials(
+            same[rows].astype(np.int64),
+            names[inside[left[rows]]].tolist(),
+            names[inside[right[rows]]].tolist(),
+        )
+    return lists
+
+
+def error_rates(
+    scores: Floats, labels: npt.NDArray[np.int64], weights: Floats | None = None
+) -> tuple[Floats, Floats, Floats]:
+    """The DET curve: (fmr, fnmr, thresholds) for `accept when score >= threshold`, thresholds rising.
+
+    Trials may weigh differently inside their kind; alike when `weights` is None.
+    """
+    fmr, fnmr, thresholds = det_curve(labels, scores, sample_weight=weights)
     order = np.argsort(thresholds, kind="stable")
     return fmr[order], fnmr[order], thresholds[order]
 
 
-def equal_error_rate(scores: Floats, labels: npt.NDArray[np.int64]) -> float:
+def equal_error_rate(scores: Floats, labels: npt.NDArray[np.int64], weights: Floats | None = None) -> float:
     """The rate at which FMR and FNMR meet, in [0, 1], interpolated between the two nearest points."""
-    fmr, fnmr, _ = error_rates(scores, labels)
+    fmr, fnmr, _ = error_rates(scores, labels, weights)
     fmr, fnmr = np.append(fmr, 0.0), np.append(fnmr, 1.0)
     gap = fnmr - fmr
     i = int(np.argmax(gap >= 0))
@@ -93,6 +138,64 @@ def min_dcf(
     fmr, fnmr, _ = error_rates(scores, labels)
     cost = c_miss * p_target * fnmr + c_fa * (1 - p_target) * fmr
     return float(min(cost.min() / min(c_miss * p_target, c_fa * (1 - p_target)), 1.0))
+
+
+def act_dcf(
+    llr: Floats,
+    labels: npt.NDArray[np.int64],
+    p_target: float = 0.01,
+    c_miss: float = 1.0,
+    c_fa: float = 1.0,
+) -> float:
+    """Detection cost of scores taken at their word, normalised as `min_dcf`; above 1 they do harm.
+
+    What it exceeds minDCF by is lost to calibration.
+
+    Args:
+        llr: Log-likelihood ratios, natural log; accepted from the threshold of Bayes on.
+        labels: 1 = target.
+        p_target: Share of target trials that is expected.
+        c_miss: Cost of a target that is turned away.
+        c_fa: Cost of an impostor who passes.
+    """
+    threshold = np.log(c_fa * (1 - p_target) / (c_miss * p_target))
+    missed = np.mean(llr[labels == 1] < threshold)
+    passed = np.mean(llr[labels == 0] >= threshold)
+    cost = c_miss * p_target * missed + c_fa * (1 - p_target) * passed
+    return float(cost / min(c_miss * p_target, c_fa * (1 - p_target)))
+
+
+def cllr(llr: Floats, labels: npt.NDArray[np.int64], weights: Floats | None = None) -> float:
+    """Cost of log-likelihood ratios (natural log) over all applications, in bits.
+
+    0 is knowledge, 1 what answering 0 always costs; nothing bounds it above.
+
+    Args:
+        llr: Log-likelihood ratios.
+        labels: 1 = target.
+        weights: Of each trial inside its kind; alike when None.
+
+    Source: N. Brümmer and J. du Preez, "Application-independent evaluation of speaker detection",
+        Computer Speech and Language 20, 2006.
+    """
+    cost = np.logaddexp(0.0, np.where(labels == 1, -llr, llr)) / np.log(2)
+    shares = np.ones(len(llr)) if weights is None else weights
+    kinds = [labels == 1, labels == 0]
+    return float(np.mean([np.average(cost[kind], weights=shares[kind]) for kind in kinds]))
+
+
+def min_cllr(scores: Floats, labels: npt.NDArray[np.int64], weights: Floats | None = None) -> float:
+    """Cllr after the best rising map from score to log-likelihood ratio (pool adjacent violators), in bits.
+
+    What of Cllr is not calibration but discrimination; arguments as of `cllr`.
+    """
+    shares = np.ones(len(scores)) if weights is None else weights
+    totals = [shares[labels == 0].sum(), shares[labels == 1].sum()]
+    even = shares / np.array(totals)[labels]  # both kinds weigh 1, so the odds are the likelihood ratio
+    posterior = IsotonicRegression(y_min=0.0, y_max=1.0).fit_transform(scores, labels, sample_weight=even)
+    with np.errstate(divide="ignore"):
+        llr = np.log(posterior) - np.log1p(-posterior)
+    return cllr(llr, labels, weights)
 
 
 def threshold_at_fmr(

@@ -75,9 +75,10 @@ class AttentiveStatistics(layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         channels = input_shape[-1] or 0
-        self.frame = layers.Dense(self.bottleneck, name="frame")
-        self.context = layers.Dense(self.bottleneck, use_bias=False, name="context")
-        self.score = layers.Dense(channels, name="score")
+        kind = {"dtype": self.dtype_policy}
+        self.frame = layers.Dense(self.bottleneck, name="frame", **kind)
+        self.context = layers.Dense(self.bottleneck, use_bias=False, name="context", **kind)
+        self.score = layers.Dense(channels, name="score", **kind)
         self.frame.build(input_shape)
         self.context.build((input_shape[0], 1, 2 * channels))
         self.score.build((*input_shape[:-1], self.bottleneck))
@@ -116,14 +117,27 @@ def build_network(config: NetworkConfig = NetworkConfig()) -> keras.Model:
         outputs.append(_block(outputs[-1], config.channels, dilation, config.bottleneck, f"block{i}"))
     x = layers.Concatenate()(outputs[1:])
     x = layers.ReLU()(_convolution(x, config.aggregate, 1, "aggregate"))
-    x = AttentiveStatistics(config.bottleneck, name="pool")(x)
-    x = layers.BatchNormalization(momentum=0.95, epsilon=1e-5, name="pool_norm")(x)
-    x = layers.Dense(config.dim, use_bias=False, name="project")(x)
-    x = layers.BatchNormalization(momentum=0.95, epsilon=1e-5, name="project_norm", dtype="float32")(x)
-    embedding = layers.UnitNormalization(axis=-1, name="embedding", dtype="float32")(x)
+    # Under mixed precision the convolutions alone are half-sized: a variance over time wants its digits.
+    single = {"dtype": "float32"}
+    x = AttentiveStatistics(config.bottleneck, name="pool", **single)(x)
+    x = layers.BatchNormalization(momentum=0.95, epsilon=1e-5, name="pool_norm", **single)(x)
+    x = layers.Dense(config.dim, use_bias=False, name="project", **single)(x)
+    x = layers.BatchNormalization(momentum=0.95, epsilon=1e-5, name="project_norm", **single)(x)
+    embedding = layers.UnitNormalization(axis=-1, name="embedding", **single)(x)
     return keras.Model(waveform, embedding, name="timbre")
 
 
 def load_network(path: Path) -> keras.Model:
-    """Reads an embedding network that `training.train` saved (.keras)."""
-    return keras.saving.load_model(path, compile=False)
+    """Reads an embedding network that `training.train` saved (.keras).
+
+    Whatever precision and backend it was trained in, it computes in float32 here, as its weights are.
+    """
+    trained = keras.saving.load_model(path, compile=False)
+    if all(layer.compute_dtype == "float32" for layer in trained.layers):
+        return trained
+    network = keras.models.clone_model(
+        trained,
+        clone_function=lambda layer: type(layer).from_config({**layer.get_config(), "dtype": "float32"}),
+    )
+    network.set_weights(trained.get_weights())
+    return network

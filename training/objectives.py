@@ -74,6 +74,27 @@ class MarginSoftmax(keras.losses.Loss):
         return {**super().get_config(), "margin": self.margin, "scale": self.scale}
 
 
+class MarginInForce(keras.metrics.Metric):
+    """Shows a loss's margin in the logs, and makes it part of the state of the model that holds this.
+
+    JAX compiles a step over the model's state. A variable outside it would be compiled in as the
+    constant that it was at the first step.
+    """
+
+    def __init__(self, loss: MarginSoftmax, name: str = "margin") -> None:
+        super().__init__(name=name)
+        self.margin_now = loss.margin_now
+
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the schedule sets it."""
+
+    def reset_state(self) -> None:
+        """Nothing: it outlives an epoch."""
+
+    def result(self) -> keras.KerasTensor:
+        return self.margin_now.value
+
+
 @keras.saving.register_keras_serializable("timbre")
 class PairDistance(layers.Layer):
     """Euclidean distance of two embeddings on a sphere of `radius`: 2 x (batch, dim) → (batch,).
@@ -116,11 +137,62 @@ class ContrastiveLoss(keras.losses.Loss):
         return {**super().get_config(), "margin": self.margin}
 
 
-def margin_softmax_network(branch: keras.Model, classes: int, centres: int = 1) -> keras.Model:
-    """The embedding branch under a speaker classifier: waveform → cosines (batch, classes)."""
-    return keras.Model(
-        branch.input, SpeakerCosines(classes, centres, name="speakers")(branch.output), name="classifier"
-    )
+@keras.saving.register_keras_serializable("timbre")
+class PrototypicalLoss(keras.losses.Loss):
+    """Each crop must lie nearer to its speaker's other crops than to the impostors of its set.
+
+    A softmax over the batch, for each pair of crops of one speaker: the pair against every crop of
+    another speaker of the same set, since between sets the channel would give the answer away. The
+    scale makes the hardest impostors count most.
+
+    Args:
+        margin: Taken off the cosine of a pair of one speaker.
+        scale: Factor before the softmax.
+
+    Source: Snell et al., Prototypical Networks, 2017; for speakers Chung et al., In defence of metric
+    learning for speaker recognition, 2020.
+    """
+
+    def __init__(
+        self, margin: float = 0.1, scale: float = 30.0, name: str = "prototypical", **kwargs: Any
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self.margin, self.scale = margin, scale
+
+    def call(self, who: keras.KerasTensor, embedding: keras.KerasTensor) -> keras.KerasTensor:
+        """Loss of each crop, (batch,).
+
+        Args:
+            who: int (batch, 2), class and set of each crop.
+            embedding: float32 (batch, dim), unit length.
+        """
+        speaker, home = who[:, 0], who[:, 1]
+        same = ops.cast(speaker[:, None] == speaker[None, :], embedding.dtype)
+        inside = ops.cast(home[:, None] == home[None, :], embedding.dtype)
+        logits = self.scale * ops.matmul(embedding, ops.transpose(embedding))
+        impostors = ops.logsumexp(ops.where(inside * (1 - same) > 0, logits, -1e9), axis=-1, keepdims=True)
+        pairs = same - ops.eye(ops.shape(embedding)[0], dtype=embedding.dtype)
+        each = ops.softplus(impostors - logits + self.scale * self.margin)
+        return ops.sum(pairs * each, axis=-1) / ops.maximum(ops.sum(pairs, axis=-1), 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "margin": self.margin, "scale": self.scale}
+
+
+def margin_softmax_network(
+    branch: keras.Model, classes: int, centres: int = 1, with_embedding: bool = False
+) -> keras.Model:
+    """The embedding branch under a speaker classifier: waveform → cosines (batch, classes).
+
+    Args:
+        branch: The embedding network.
+        classes: Number of speakers.
+        centres: Centres per speaker.
+        with_embedding: Adds the embedding as a second output; the outputs then have names.
+    """
+    cosines = SpeakerCosines(classes, centres, name="speakers")(branch.output)
+    outputs = {"speakers": cosines, "embedding": branch.output} if with_embedding else cosines
+    return keras.Model(branch.input, outputs, name="classifier")
 
 
 def siamese_network(branch: keras.Model, radius: float = 3.0) -> keras.Model:

@@ -1,7 +1,7 @@
 """What a network sees: crops of speakers in balanced batches, or pairs of crops."""
 
 import math
-from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,16 +31,21 @@ class Balance:
 
     def weights(self, corpus: Corpus) -> npt.NDArray[np.float64]:
         """Probability of each speaker: (speakers,), sums to 1."""
-        clips = np.bincount(corpus.speakers, minlength=len(corpus.speaker_ids)) ** self.clips
-        seconds: Counter[str] = Counter()
-        for name, length in zip(corpus.sets, corpus.lengths, strict=True):
-            seconds[name] += length / SAMPLE_RATE_HZ
-        names = np.array(corpus.set_of_speaker)
+        count = len(corpus.speaker_ids)
+        seconds = np.bincount(corpus.speakers, corpus.lengths, minlength=count) / SAMPLE_RATE_HZ
+        return self.of_speakers(np.bincount(corpus.speakers, minlength=count), seconds, corpus.set_of_speaker)
+
+    def of_speakers(
+        self, clips: npt.ArrayLike, seconds: npt.ArrayLike, sets: Sequence[str]
+    ) -> npt.NDArray[np.float64]:
+        """The same from each speaker's number of clips, seconds and set."""
+        names, hours = np.array(sets), np.asarray(seconds) / 3600
+        powers = np.asarray(clips) ** self.clips
         weight = np.zeros(len(names))
-        for name, total in seconds.items():
+        for name in set(sets):
             inside = names == name
-            share = (total / 3600) ** self.hours * inside.sum() ** self.speakers
-            weight[inside] = share * clips[inside] / clips[inside].sum()
+            share = hours[inside].sum() ** self.hours * inside.sum() ** self.speakers
+            weight[inside] = share * powers[inside] / powers[inside].sum()
         return np.asarray(weight / weight.sum())
 
 
@@ -67,11 +72,22 @@ class Crops:
         recordings = self.of_speaker[label % len(self.of_speaker)]
         return self.crop(int(recordings[rng.integers(len(recordings))]), factor, rng)
 
+    def draw_several(self, label: int, count: int, rng: np.random.Generator) -> list[Waveform]:
+        """`count` crops of a class, of different recordings as far as the speaker has them."""
+        recordings = rng.permutation(self.of_speaker[label % len(self.of_speaker)])
+        factor = self.speeds[label // len(self.of_speaker)]
+        return [self.crop(int(recording), factor, rng) for recording in np.resize(recordings, count)]
+
     def crop(self, recording: int, factor: float, rng: np.random.Generator) -> Waveform:
         """One crop of one recording, sped up by `factor` and augmented: float32 (samples,)."""
         length = math.ceil(self.length * factor)
         waveform = speed(self.corpus.crop(recording, length, rng), factor, self.length)
         return waveform if self.augmenter is None else self.augmenter(waveform, rng)
+
+
+def voices_of(corpus: Corpus) -> Callable[[int, np.random.Generator], Waveform]:
+    """Random crops of any speaker of a corpus, for babble."""
+    return lambda length, rng: corpus.crop(int(rng.integers(len(corpus))), length, rng)
 
 
 class Batches(keras.utils.PyDataset):
@@ -109,20 +125,53 @@ class SpeakerBatches(Batches):
 
     Args:
         per_speaker: Crops of each drawn speaker; `batch` is a multiple of it.
+        together: Speakers that are drawn from one set, at one speed, so that a batch holds
+            impostors whom the channel does not give away; 1 draws every speaker by itself.
     """
 
-    def __init__(self, *args: Any, per_speaker: int = 1, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, per_speaker: int = 1, together: int = 1, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.per_speaker = per_speaker
+        if self.batch % (per_speaker * together):
+            raise ValueError(f"a batch of {self.batch} is no multiple of {per_speaker} x {together}")
+        self.per_speaker, self.together = per_speaker, together
+        names, self.homes = np.unique(self.crops.corpus.set_of_speaker, return_inverse=True)
+        several = np.array([len(r) > 1 for r in self.crops.of_speaker])
+        if per_speaker > 1 and several.any():
+            self.weights = self.weights * several / (self.weights * several).sum()
+        self.of_set = np.bincount(self.homes, self.weights, minlength=len(names))
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], Any]:
         rng = self.generator(index)
-        speakers = rng.choice(
-            len(self.weights), self.batch // self.per_speaker, replace=False, p=self.weights
-        )
-        labels = speakers + len(self.weights) * rng.integers(len(self.crops.speeds), size=len(speakers))
-        labels = np.repeat(labels, self.per_speaker)
-        return np.stack([self.crops.draw(int(label), rng) for label in labels]), labels
+        labels = self._speakers(self.batch // self.per_speaker, rng)
+        crops = [crop for label in labels for crop in self.crops.draw_several(label, self.per_speaker, rng)]
+        return np.stack(crops), np.repeat(labels, self.per_speaker)
+
+    def _speakers(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Classes of a batch: (count,)."""
+        speeds = len(self.crops.speeds)
+        if self.together == 1:
+            drawn = rng.choice(len(self.weights), count, replace=False, p=self.weights)
+            return np.asarray(drawn + len(self.weights) * rng.integers(speeds, size=count))
+        groups = []
+        for home in rng.choice(len(self.of_set), count // self.together, p=self.of_set):
+            members = np.flatnonzero((self.homes == home) & (self.weights > 0))
+            weights = self.weights[members] / self.weights[members].sum()
+            # A set with fewer speakers gives some twice; the loss takes both as one speaker.
+            drawn = rng.choice(members, self.together, replace=len(members) < self.together, p=weights)
+            groups.append(drawn + len(self.weights) * rng.integers(speeds))
+        return np.concatenate(groups)
+
+
+class ImpostorBatches(SpeakerBatches):
+    """The same batches for both losses: targets are `speakers` (batch,) and `embedding` (batch, 2).
+
+    The second says class and set of each crop, as `PrototypicalLoss` takes them.
+    """
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], dict[str, npt.NDArray[np.int64]]]:
+        waveforms, labels = super().__getitem__(index)
+        homes = self.homes[labels % len(self.weights)]
+        return waveforms, {"speakers": labels, "embedding": np.stack([labels, homes], axis=1)}
 
 
 class PairBatches(Batches):

@@ -1,10 +1,12 @@
 """A second file of a model in eight bits: about a quarter of the size, and faster where the CPU has VNNI.
 
-    python -m training.quantize --model models/timbre-1 --calibration-audio recordings/
+    python -m training.quantize --model models/timbre-2 --calibration-audio recordings/
 
 Activations become uint8 and weights int8 with a scale per channel: the combination for which x86 has
 instructions (with signed activations the gain is lost). Only the products and convolutions of the network are
-quantised. The front end stays in float32: under its logarithm a step of eight bits is many decibels.
+quantised. The front end stays in float32: under its logarithm a step of eight bits is many decibels. So do
+the first product after it and the last before the embedding: on 150 recordings of 15 sets that took the mean
+cosine to float32 from 0.99973 to 0.99991 and the least from 0.9991 to 0.9998, for about 0.2 ms in 3 s.
 Writes model.int8.onnx and its hash into the manifest, unless the embeddings drift too far.
 """
 
@@ -13,7 +15,6 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,16 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from app.arrays import Waveform
-from app.embedder import Embedder, read_manifest, sha256_of
-from training.onnx_files import save_with_metadata
+from app.embedder import Embedder, read_manifest
+from training.onnx_files import described, save_with_metadata
 from training.recordings import read_speech
 from training.signals import speech_like
 
 LEAST_MEAN_COSINE = 0.99
 """Mean cosine to the float32 file, over clips that were not calibrated on, below which nothing is written."""
+
+
+_PRODUCTS = ("Conv", "MatMul")
 
 
 class QuantizeFailed(Exception):
@@ -70,7 +74,7 @@ def quantize_model(
         for name in ("golden.npz", "model.onnx"):
             (trial / name).hardlink_to(folder / name)
         _write_int8(trial, manifest.metadata_text(), calibration)
-        manifest = replace(manifest, int8_sha256=sha256_of(trial / "model.int8.onnx"))
+        manifest = manifest.with_file(described(trial, "int8"))
         manifest.write(trial)
         small = Embedder.load(trial, provider="cpu", precision="int8")
         cosines = [float(exact.embed(clip) @ small.embed(clip)) for clip in held_out]
@@ -93,13 +97,30 @@ def _write_int8(folder: Path, metadata: str, calibration: Sequence[Waveform]) ->
         target,
         _Clips(calibration),
         quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=["Conv", "MatMul"],
-        nodes_to_exclude=front_end_nodes(onnx.load(prepared).graph),
+        op_types_to_quantize=list(_PRODUCTS),
+        nodes_to_exclude=exact_nodes(onnx.load(prepared).graph),
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
     )
     save_with_metadata(onnx.load(target), Path(target), metadata)
+
+
+def exact_nodes(graph: onnx.GraphProto) -> list[str]:
+    """Names of the operators that stay in float32: the front end, the first product after it and the last.
+
+    Args:
+        graph: The graph of a model with the waveform as its input, in the order of computation.
+
+    Returns:
+        The names.
+
+    Raises:
+        QuantizeFailed: There is no telling where the front end ends.
+    """
+    front_end = front_end_nodes(graph)
+    products = [node.name for node in graph.node if node.op_type in _PRODUCTS and node.name not in front_end]
+    return [*front_end, *products[:1], *products[-1:]]
 
 
 def front_end_nodes(graph: onnx.GraphProto) -> list[str]:
@@ -133,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m training.quantize",
         description="Add an int8 file to a model folder, checked against float32.",
     )
-    parser.add_argument("--model", type=Path, required=True, help="model folder, e.g. models/timbre-1")
+    parser.add_argument("--model", type=Path, required=True, help="model folder, e.g. models/timbre-2")
     parser.add_argument(
         "--calibration-audio",
         type=Path,

@@ -43,6 +43,12 @@ class Stage:
     """Factor before the softmax (margin_softmax)."""
     centres: int = 1
     """Centres per speaker (margin_softmax)."""
+    per_speaker: int = 1
+    """Crops of each speaker in a batch, of different recordings where there are several (margin_softmax)."""
+    together: int = 1
+    """Speakers of a batch that are drawn from one set, as hard impostors (margin_softmax)."""
+    impostor_weight: float = 0.0
+    """Weight of the prototypical loss beside the softmax; needs per_speaker and together above 1."""
     radius: float = 3.0
     """Radius of the sphere on which distances are taken (contrastive)."""
     speeds: tuple[float, ...] = (1.0,)
@@ -59,9 +65,13 @@ class Recipe:
     balance: Balance = field(default_factory=Balance)
     silence: Silence | None = None
     """Splits silence off with pydub when the section is there."""
+    aside: float = 0.0
+    """Share of the speakers that is never trained on; the best epoch is chosen by their trials."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Of the convolutions; front end, pooling, losses and weights are float32, and so is what is exported."""
     seed: int = 1
     signal_every: int = 4
-    """Epochs between two measurements on the development trials."""
+    """Epochs between two early signals."""
     signal_trials: int = 300
     """Trials of each kind and set in such a measurement."""
     notes: str = ""

@@ -1,14 +1,17 @@
 """Recordings and trial lists → scored trials, through the service's own path from bytes to embedding."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from app.arrays import Embedding
+from app.arrays import Embedding, Embeddings
 from app.audio import prepare
 from app.embedder import Embedder
 from app.errors import AudioRefused
@@ -17,44 +20,94 @@ from training.baseline import mfcc_statistics, standardised
 from training.corpus import Source
 from training.metrics import Floats, Trials
 
-_LONGEST_S = 600.0
+LONGEST_S: Final = 600.0
+"""Recordings longer than this are not read, in seconds."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The trials of one set with their scores.
+    """The trials of one set with their scores; every array has one row for each trial.
 
     Attributes:
-        scores: float64 (trials,), cosine of the two recordings' embeddings.
-        baseline: float64 (trials,), cosine of MFCC statistics.
-        enrolled: float64 (trials,), cosine to the centroid that the service would hold; NaN where the
-            speaker has too little speech to be enrolled.
-        labels: int64 (trials,), 1 = target.
+        enroll: Utterance ids of the first recordings.
+        test: Utterance ids of the second, tested recordings.
+        enroll_speakers: Speakers of the first recordings.
+        test_speakers: Speakers of the tested recordings.
+        enroll_speech_s: float64, speech in the first recording, in seconds.
+        speech_s: float64, speech in the tested recording, in seconds.
+        scores: float64, cosine of the two recordings' embeddings.
+        baseline: float64, cosine of MFCC statistics.
+        enrolled: float64, cosine of the tested recording to the centroid that the service would hold; NaN
+            where the speaker has too little speech to be enrolled.
+        enrolled_best: float64, its cosine to the nearest of the recordings behind that centroid, or NaN.
+        enrolled_speech_s: float64, speech behind that centroid, in seconds, or NaN.
+        labels: int64, 1 = target.
     """
 
+    enroll: npt.NDArray[np.str_]
+    test: npt.NDArray[np.str_]
+    enroll_speakers: npt.NDArray[np.str_]
+    test_speakers: npt.NDArray[np.str_]
+    enroll_speech_s: Floats
+    speech_s: Floats
     scores: Floats
     baseline: Floats
     enrolled: Floats
+    enrolled_best: Floats
+    enrolled_speech_s: Floats
     labels: npt.NDArray[np.int64]
 
+    def chosen(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Self:
+        """Some of the trials, by a mask or by their places."""
+        return type(self)(*(getattr(self, field.name)[which] for field in fields(self)))
+
     @property
-    def against_enrolments(self) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """Scores and labels of the trials whose speaker can be enrolled."""
-        known = ~np.isnan(self.enrolled)
-        return self.enrolled[known], self.labels[known]
+    def against_enrolments(self) -> Self:
+        """The trials whose speaker can be enrolled."""
+        return self.chosen(~np.isnan(self.enrolled))
+
+    @property
+    def has_both_kinds(self) -> bool:
+        """Whether there are target and impostor trials."""
+        return bool(0 < self.labels.sum() < len(self.labels))
 
 
 @dataclass(frozen=True)
 class Features:
-    """One recording: its embedding, its MFCC statistics and its seconds of speech."""
+    """What is kept of one recording.
+
+    Attributes:
+        embedding: By the model.
+        statistics: float64 (80,), MFCC statistics.
+        speech_s: Speech, in seconds.
+        snr_db: Speech over background, in dB; NaN without speech.
+        bandwidth_hz: Highest frequency of the speech, at most 8000; NaN without speech.
+    """
 
     embedding: Embedding
-    statistics: npt.NDArray[np.float64]
+    statistics: Floats
+    speech_s: float
+    snr_db: float = np.nan
+    bandwidth_hz: float = np.nan
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """Takes of one speaker as the service would hold them.
+
+    Attributes:
+        centroid: What stands for the speaker.
+        references: float32 (takes, dim), the embeddings behind it.
+        speech_s: Speech behind it, in seconds.
+    """
+
+    centroid: Embedding
+    references: Embeddings
     speech_s: float
 
 
 class Enrolments:
-    """Centroids as the service would hold them: takes of one speaker until there is enough speech.
+    """Enrolments as the service would hold them: takes of one speaker until there is enough speech.
 
     Args:
         sources: Recordings; those of one speaker are taken in their order, from the trial's own on.
@@ -71,10 +124,10 @@ class Enrolments:
         for source in sources:
             if source.utterance_id in features and features[source.utterance_id].speech_s > 0:
                 self.takes.setdefault(source.speaker_id, []).append(source.utterance_id)
-        self.known: dict[tuple[str, str], Embedding | None] = {}
+        self.known: dict[tuple[str, str], Enrolment | None] = {}
 
-    def centroid(self, first: str, held_out: str) -> Embedding | None:
-        """The centroid of an enrolment that begins with `first` and lacks `held_out`; None if too short."""
+    def of(self, first: str, held_out: str) -> Enrolment | None:
+        """The enrolment that begins with `first` and lacks `held_out`; None where speech is too little."""
         takes = self.takes.get(self.speaker[first], [])
         if first not in takes:  # no speech was found in it: the service would refuse it
             return None
@@ -84,34 +137,17 @@ class Enrolments:
             order = [name for name in takes[place:] + takes[:place] if name != held_out]
             speech = np.cumsum([self.features[name].speech_s for name in order])
             count = int(np.searchsorted(speech, self.required_s)) + 1
-            chosen = [self.features[name] for name in order[:count]]
-            self.known[key] = (
-                centroid(np.stack([f.embedding for f in chosen]), [f.speech_s for f in chosen])
-                if count <= len(order)
-                else None
-            )
+            self.known[key] = self._made(order[:count]) if count <= len(order) else None
         return self.known[key]
 
+    def _made(self, names: Sequence[str]) -> Enrolment:
+        chosen = [self.features[name] for name in names]
+        references, speech = np.stack([f.embedding for f in chosen]), [f.speech_s for f in chosen]
+        return Enrolment(centroid(references, speech), references, sum(speech))
 
-def measure(
-    lists: Mapping[str, Trials],
-    sources: Sequence[Source],
-    embedder: Embedder,
-    *,
-    threads: int = 1,
-    required_s: float = 4.0,
-) -> tuple[dict[str, Measured], list[str]]:
-    """Scores every trial by the model, against enrolments, and by the baseline.
 
-    Args:
-        lists: Trial lists by set.
-        sources: Recordings; all of a trial's speakers are embedded, for the enrolments.
-        embedder: The model.
-        threads: Recordings embedded at once.
-        required_s: Speech of an enrolment, in seconds.
-
-    Returns:
-        The measured sets by name, and the utterances that the service refuses, whose trials are left out.
+def sources_of(lists: Mapping[str, Trials], sources: Sequence[Source]) -> list[Source]:
+    """Every recording of the speakers in the trials: the trials' own, and what else may be enrolled.
 
     Raises:
         ValueError: A trial names an utterance that the corpus lacks.
@@ -123,52 +159,146 @@ def measure(
             f"the corpus lacks {len(missing)} utterances of the trials, {min(missing)!r} among them"
         )
     speakers = {source.speaker_id for source in sources if source.utterance_id in wanted}
-    chosen = [source for source in sources if source.speaker_id in speakers]
-    features, refused = _features(chosen, embedder, threads)
-    enrolments = Enrolments(chosen, features, required_s)
+    return [source for source in sources if source.speaker_id in speakers]
+
+
+def features_of(data: bytes, embedder: Embedder) -> Features:
+    """Features of one recording from the bytes of its file.
+
+    Raises:
+        AudioRefused: It cannot be decoded or embedded.
+    """
+    utterance = prepare(data, max_duration_s=LONGEST_S)
+    report = utterance.report
+    return Features(
+        embedder.embed(utterance.waveform),
+        mfcc_statistics(utterance.waveform),
+        report.speech_s,
+        np.nan if report.snr_db is None else report.snr_db,
+        np.nan if report.bandwidth_hz is None else report.bandwidth_hz,
+    )
+
+
+def read_features(
+    sources: Sequence[Source], embedder: Embedder, *, threads: int = 1, cache: Path | None = None
+) -> tuple[dict[str, Features], list[str]]:
+    """Features by utterance, and the ids of the recordings that cannot be embedded.
+
+    Args:
+        sources: Recordings.
+        embedder: The model.
+        threads: Recordings embedded at once.
+        cache: Folder that keeps features between runs, by the hashes of the model's file and of the
+            recording; empty it when the code between bytes and waveform has changed.
+    """
+    file = embedder.manifest.file_of(embedder.choice.precision)
+    kept = cache / f"{file.sha256}.npz" if cache is not None and file is not None else None
+    held: dict[str, Features | None] = _read_cache(kept) if kept is not None and kept.exists() else {}
+
+    def one(source: Source) -> tuple[str, Features | None]:
+        data = source.path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        if digest in held:
+            return digest, held[digest]
+        try:
+            return digest, features_of(data, embedder)
+        except AudioRefused:
+            return digest, None
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(tqdm(pool.map(one, sources), total=len(sources), desc="embedding", unit="clip"))
+    if kept is not None and not held.keys() >= {digest for digest, _ in found}:
+        _write_cache(kept, held | dict(found))
+    by_name = dict(zip([source.utterance_id for source in sources], (f for _, f in found), strict=True))
+    return {n: f for n, f in by_name.items() if f is not None}, [n for n, f in by_name.items() if f is None]
+
+
+def _write_cache(path: Path, held: Mapping[str, Features | None]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    heard = {digest: features for digest, features in held.items() if features is not None}
+    columns: dict[str, Any] = {
+        field.name: np.array([getattr(f, field.name) for f in heard.values()]) for field in fields(Features)
+    }
+    refused = sorted(held.keys() - heard.keys())
+    part = path.with_suffix(".part.npz")
+    np.savez(part, digests=np.array(list(heard), "U64"), refused=np.array(refused, "U64"), **columns)
+    part.replace(path)
+
+
+def _read_cache(path: Path) -> dict[str, Features | None]:
+    with np.load(path, allow_pickle=False) as arrays:
+        columns = [arrays[field.name] for field in fields(Features)]
+        heard = zip(arrays["digests"].tolist(), zip(*columns, strict=True), strict=True)
+        return dict.fromkeys(arrays["refused"].tolist()) | {name: Features(*row) for name, row in heard}
+
+
+def measure(
+    lists: Mapping[str, Trials],
+    sources: Sequence[Source],
+    features: Mapping[str, Features],
+    *,
+    required_s: float = 4.0,
+) -> dict[str, Measured]:
+    """Scores every trial of two recordings with features, by the model and against enrolments.
+
+    Args:
+        lists: Trial lists by set.
+        sources: Recordings, see `sources_of`.
+        features: Of each recording, see `read_features`.
+        required_s: Speech of an enrolment, in seconds.
+    """
+    enrolments = Enrolments(sources, features, required_s)
     measured = {}
     for name, trials in lists.items():
         pairs = zip(trials.enroll, trials.test, strict=True)
         keep = [i for i, (a, b) in enumerate(pairs) if a in features and b in features]
-        measured[name] = _scored(trials.chosen(keep), features, enrolments)
-    return measured, refused
+        measured[name] = score_trials(trials.chosen(keep), features, enrolments)
+    return measured
 
 
-def _features(
-    sources: Sequence[Source], embedder: Embedder, threads: int
-) -> tuple[dict[str, Features], list[str]]:
-    """Features by utterance, and the ids of the recordings that cannot be embedded."""
+def score_trials(
+    trials: Trials,
+    features: Mapping[str, Features],
+    enrolments: Enrolments,
+    *,
+    tested: Mapping[str, Features] | None = None,
+) -> Measured:
+    """Scores the trials of one set.
 
-    def one(source: Source) -> Features | None:
-        try:
-            utterance = prepare(source.path.read_bytes(), max_duration_s=_LONGEST_S)
-            embedding = embedder.embed(utterance.waveform)
-        except AudioRefused:
-            return None
-        return Features(embedding, mfcc_statistics(utterance.waveform), utterance.report.speech_s)
-
-    with ThreadPoolExecutor(threads) as pool:
-        bar = tqdm(pool.map(one, sources), total=len(sources), desc="embedding", unit="clip")
-        found = dict(zip([source.utterance_id for source in sources], bar, strict=True))
-    return {n: f for n, f in found.items() if f is not None}, [n for n, f in found.items() if f is None]
-
-
-def _scored(trials: Trials, features: Mapping[str, Features], enrolments: Enrolments) -> Measured:
-    names = sorted({*trials.enroll, *trials.test})
-    mfcc = standardised(np.stack([features[name].statistics for name in names]))
-    enrolled = []
-    for first, held_out in zip(trials.enroll, trials.test, strict=True):
-        centre = enrolments.centroid(first, held_out)
-        enrolled.append(np.nan if centre is None else float(centre @ features[held_out].embedding))
+    Args:
+        trials: Trials whose recordings all have features.
+        features: Of the recordings.
+        enrolments: Of the same recordings.
+        tested: Features of the tested recordings, where those are not the same (changed recordings).
+    """
+    left = [features[name] for name in trials.enroll]
+    right = [(tested or features)[name] for name in trials.test]
+    against = [enrolments.of(a, b) for a, b in zip(trials.enroll, trials.test, strict=True)]
+    nearest = [
+        (np.nan, np.nan, np.nan)
+        if one is None
+        else (float(one.centroid @ f.embedding), float((one.references @ f.embedding).max()), one.speech_s)
+        for one, f in zip(against, right, strict=True)
+    ]
+    enrolled, best, enrolled_speech_s = np.array(nearest, np.float64).reshape(-1, 3).T
+    heard = {id(f): f for f in (*left, *right)}  # each recording counts once in the mean over the set
+    mfcc = standardised(np.stack([f.statistics for f in heard.values()]))
+    row = dict(zip(heard, mfcc, strict=True))
     return Measured(
-        scores=_cosines({name: features[name].embedding for name in names}, trials),
-        baseline=_cosines(dict(zip(names, mfcc, strict=True)), trials),
-        enrolled=np.array(enrolled),
+        enroll=np.array(trials.enroll, np.str_),
+        test=np.array(trials.test, np.str_),
+        enroll_speakers=np.array([enrolments.speaker[name] for name in trials.enroll], np.str_),
+        test_speakers=np.array([enrolments.speaker[name] for name in trials.test], np.str_),
+        enroll_speech_s=np.array([f.speech_s for f in left]),
+        speech_s=np.array([f.speech_s for f in right]),
+        scores=_cosines(np.stack([f.embedding for f in left]), np.stack([f.embedding for f in right])),
+        baseline=_cosines(np.stack([row[id(f)] for f in left]), np.stack([row[id(f)] for f in right])),
+        enrolled=enrolled,
+        enrolled_best=best,
+        enrolled_speech_s=enrolled_speech_s,
         labels=trials.labels,
     )
 
 
-def _cosines(vectors: Mapping[str, npt.NDArray[np.float32]], trials: Trials) -> Floats:
-    left = np.stack([vectors[name] for name in trials.enroll])
-    right = np.stack([vectors[name] for name in trials.test])
+def _cosines(left: Embeddings, right: Embeddings) -> Floats:
     return np.asarray(np.sum(left * right, axis=1, dtype=np.float64))

@@ -4,114 +4,129 @@ python -m training.train --recipe training/recipes/timbre.toml --corpus utteranc
 """
 
 import argparse
-import csv
 import json
+import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from training.augment import Augmenter
 from training.corpus import Corpus, load_corpus, read_sources
-from training.early_signal import DevelopmentSignal
-from training.metrics import read_trial_folder
+from training.devices import compiles, precision, share_among_devices
+from training.early_signal import EarlySignal
+from training.metrics import Trials, draw_trials, read_trial_folder
 from training.network import build_network
 from training.objectives import (
     ContrastiveLoss,
+    MarginInForce,
     MarginSoftmax,
+    PrototypicalLoss,
     WarmUpCosine,
     margin_softmax_network,
     siamese_network,
 )
-from training.pairs import Crops, PairBatches, SpeakerBatches
-from training.plots import plot_history
+from training.pairs import Crops, ImpostorBatches, PairBatches, SpeakerBatches, voices_of
+from training.progress import Checkpoint, MarginSchedule, read_state
 from training.recipe import Recipe, Stage, read_recipe
+from training.shards import INDEX, ShardIndex, read_index
+from training.streaming import ShardedBatches, ShardedCrops
+
+Spoken = tuple[Corpus, Mapping[str, Trials]]
+"""Recordings and the trial lists over them."""
 
 
-class MarginSchedule(keras.callbacks.Callback):
-    """Raises the angular margin from zero, linearly between two shares of the stage."""
-
-    def __init__(self, loss: MarginSoftmax, stage: Stage) -> None:
-        super().__init__()
-        self.loss, self.stage = loss, stage
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        stage = self.stage
-        done = float(self.model.optimizer.iterations) / (stage.epochs * stage.steps)
-        share = (done - stage.margin_from) / max(stage.margin_until - stage.margin_from, 1e-9)
-        self.loss.margin_now.assign(stage.margin * min(max(share, 0.0), 1.0))
-
-
-class Checkpoint(keras.callbacks.Callback):
-    """After each epoch: the training model with its optimiser, the branch, the history and its plot.
-
-    The epoch's number is written last and each file is put in place whole, so that a run
-    stopped at any moment resumes from its last complete epoch.
-    """
-
-    def __init__(self, branch: keras.Model, folder: Path) -> None:
-        super().__init__()
-        self.branch, self.folder = branch, folder
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        for model, name in ((self.model, "training.keras"), (self.branch, "branch.keras")):
-            model.save(self.folder / f"new-{name}")
-            (self.folder / f"new-{name}").replace(self.folder / name)
-        logs = logs or {}
-        best = read_state(self.folder).get("best", float("inf"))
-        if logs.get("dev_eer", float("inf")) < best:
-            best = logs["dev_eer"]
-            shutil.copy(self.folder / "branch.keras", self.folder / "best.keras")
-        self._history(epoch, logs)
-        state = self.folder / "new-state.json"
-        state.write_text(json.dumps({"epochs_done": epoch + 1, "best": best}))
-        state.replace(self.folder / "state.json")
-
-    def _history(self, epoch: int, logs: dict[str, Any]) -> None:
-        path = self.folder / "history.csv"
-        names = ["epoch", "loss", "learning_rate", "accuracy", "dev_eer"]
-        rows = read_history(self.folder)[:epoch]
-        rows.append({"epoch": str(epoch + 1), **{n: str(logs.get(n, "")) for n in names[1:]}})
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(rows)
-        plot_history(rows, self.folder / "history.png")
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """What a stage's folder says of its progress; empty before the first epoch."""
-    path = folder / "state.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def read_history(folder: Path) -> list[dict[str, str]]:
-    """The rows of a stage's history, one an epoch."""
-    path = folder / "history.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def compile_stage(branch: keras.Model, stage: Stage, crops: Crops) -> keras.Model:
+def compile_stage(branch: keras.Model, stage: Stage, crops: Crops | ShardedCrops) -> keras.Model:
     """The branch under its objective, ready to fit."""
     rate = WarmUpCosine(stage.peak_rate, stage.warm_up, stage.epochs * stage.steps, stage.last_rate)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=stage.weight_decay, clipnorm=5.0)
     if stage.objective == "margin_softmax":
-        model = margin_softmax_network(branch, crops.classes, stage.centres)
-        model.compile(
-            optimizer, MarginSoftmax(stage.margin, stage.scale), metrics=["accuracy"], jit_compile=False
-        )
+        softmax = MarginSoftmax(stage.margin, stage.scale)
+        impostors = stage.impostor_weight > 0
+        model = margin_softmax_network(branch, crops.classes, stage.centres, with_embedding=impostors)
+        if impostors:
+            model.compile(
+                optimizer,
+                {"speakers": softmax, "embedding": PrototypicalLoss(scale=stage.scale)},
+                loss_weights={"speakers": 1.0, "embedding": stage.impostor_weight},
+                metrics={"speakers": "accuracy"},
+                jit_compile=compiles(),
+            )
+        else:
+            model.compile(optimizer, softmax, metrics=["accuracy"], jit_compile=compiles())
     elif stage.objective == "contrastive":
         model = siamese_network(branch, stage.radius)
-        model.compile(optimizer, ContrastiveLoss(stage.margin), jit_compile=False)
+        model.compile(optimizer, ContrastiveLoss(stage.margin), jit_compile=compiles())
     else:
         raise ValueError(f"unknown objective {stage.objective!r}")
     return model
+
+
+def trials_within(corpus: Corpus, recipe: Recipe) -> dict[str, Trials]:
+    """Trial lists drawn from a corpus, by set, as long as an early signal wants them.
+
+    Raises:
+        ValueError: No set has a speaker with two recordings beside a second speaker.
+    """
+    speakers = [corpus.speaker_ids[number] for number in corpus.speakers]
+    lists = draw_trials(corpus.utterance_ids, speakers, corpus.sets, recipe.signal_trials, recipe.seed)
+    if not lists:
+        raise ValueError(
+            f"the {len(corpus.speaker_ids)} speakers kept aside give no trials: keep more aside, or none"
+        )
+    return lists
+
+
+def hold_statistics(branch: keras.Model, held: bool) -> None:
+    """Holds batch normalisation at what it has learnt, or lets it learn again.
+
+    A batch of a few sets has the statistics of those sets. Normalised by them, a network would be trained
+    in one way and used in another.
+    """
+    for layer in branch.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = not held
+
+
+def take_centres(model: keras.Model, before: Path) -> None:
+    """Takes the speakers' centres that an earlier stage learnt, when both classify the same speakers."""
+    learnt = keras.saving.load_model(before / "training.keras", compile=False)
+    names = {layer.name for layer in learnt.layers} & {layer.name for layer in model.layers}
+    if "speakers" in names:
+        old, new = learnt.get_layer("speakers"), model.get_layer("speakers")
+        if old.weight.shape == new.weight.shape:
+            new.set_weights(old.get_weights())
+
+
+def _batches(
+    stage: Stage, recipe: Recipe, crops: Crops | ShardedCrops
+) -> SpeakerBatches | PairBatches | ShardedBatches:
+    """The batches of a stage's objective."""
+    if isinstance(crops, ShardedCrops):
+        if stage.objective != "margin_softmax" or stage.per_speaker * stage.together > 1:
+            raise ValueError(
+                "a stream of shards serves margin_softmax with per_speaker = 1 and together = 1 only: "
+                "it cannot choose who comes next"
+            )
+        return ShardedBatches(
+            crops, recipe.balance, stage.batch, stage.steps, seed=recipe.seed, readers=os.cpu_count() or 2
+        )
+    common: dict[str, Any] = {"seed": recipe.seed, "workers": 2, "max_queue_size": 8}
+    if stage.objective == "contrastive":
+        return PairBatches(crops, recipe.balance, stage.batch, stage.steps, **common)
+    kind = ImpostorBatches if stage.impostor_weight > 0 else SpeakerBatches
+    return kind(
+        crops,
+        recipe.balance,
+        stage.batch,
+        stage.steps,
+        per_speaker=stage.per_speaker,
+        together=stage.together,
+        **common,
+    )
 
 
 def branch_of(model: keras.Model) -> keras.Model:
@@ -125,11 +140,14 @@ def run_stage(
     branch: keras.Model,
     stage: Stage,
     recipe: Recipe,
-    crops: Crops,
+    crops: Crops | ShardedCrops,
     folder: Path,
-    signal: tuple[Corpus, Any] | None,
+    signals: Mapping[str, Spoken],
+    before: Path | None = None,
 ) -> keras.Model:
     """Trains one stage, from its checkpoint when there is one.
+
+    A first epoch takes the speakers' centres of the stage `before` it, where they fit.
 
     Returns:
         The branch at the end of the stage.
@@ -141,18 +159,21 @@ def run_stage(
         branch = branch_of(model)
         print(f"{folder.name}: resuming after epoch {done}")
     else:
+        hold_statistics(branch, stage.together > 1)
         model = compile_stage(branch, stage, crops)
-    batches = SpeakerBatches if stage.objective == "margin_softmax" else PairBatches
-    data = batches(
-        crops, recipe.balance, stage.batch, stage.steps, seed=recipe.seed, workers=2, max_queue_size=8
-    )
+        if before is not None:
+            take_centres(model, before)
+    data = _batches(stage, recipe, crops)
     # Not by the data set's own on_epoch_end, which Keras calls more than once an epoch.
     count = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(data, "epoch", epoch))
     callbacks: list[keras.callbacks.Callback] = [count]
-    if isinstance(model.loss, MarginSoftmax):
-        callbacks.append(MarginSchedule(model.loss, stage))
-    if signal is not None:
-        callbacks.append(DevelopmentSignal(branch, *signal, every=recipe.signal_every))
+    softmax = model.loss["speakers"] if isinstance(model.loss, dict) else model.loss
+    if isinstance(softmax, MarginSoftmax):
+        model.margin_in_force = MarginInForce(softmax)
+        callbacks.append(MarginSchedule(softmax, stage))
+    callbacks += [
+        EarlySignal(name, branch, *spoken, every=recipe.signal_every) for name, spoken in signals.items()
+    ]
     callbacks.append(Checkpoint(branch, folder))
     # Keras would shuffle the batches by a state of its own; each is random already.
     model.fit(data, initial_epoch=done, epochs=stage.epochs, callbacks=callbacks, shuffle=False)
@@ -161,17 +182,18 @@ def run_stage(
 
 def train(
     recipe: Recipe,
-    corpus: Corpus,
+    corpus: Corpus | ShardIndex,
     run: Path,
     noises: Path | None = None,
-    development: tuple[Corpus, Any] | None = None,
+    development: Spoken | None = None,
     start: Path | None = None,
 ) -> Path:
     """Runs every stage of a recipe and leaves the embedding network in `run`/branch.keras.
 
     Args:
         recipe: What to do.
-        corpus: Training recordings.
+        corpus: Training recordings or shards of them; a share of the speakers is kept aside where the
+            recipe says so.
         run: Folder of the run; one that exists is resumed.
         noises: Manifest of noises and responses.
         development: Development recordings and their trial lists, for the early signal.
@@ -181,16 +203,37 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     (run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
 
-    def voices(length: int, rng: np.random.Generator) -> Any:
-        return corpus.crop(int(rng.integers(len(corpus))), length, rng)
+    signals = {"dev_eer": development} if development else {}
+    if recipe.aside:
+        corpus, kept = corpus.divided(recipe.aside)
+        aside = kept.few_recordings(run / "aside") if isinstance(kept, ShardIndex) else kept
+        signals["aside_eer"] = (aside, trials_within(aside, recipe))
+    with precision(recipe.precision):
+        return _train_stages(recipe, corpus, run, noises, signals, start)
 
+
+def _train_stages(
+    recipe: Recipe,
+    corpus: Corpus | ShardIndex,
+    run: Path,
+    noises: Path | None,
+    signals: Mapping[str, Spoken],
+    start: Path | None,
+) -> Path:
+    voices = None if isinstance(corpus, ShardIndex) else voices_of(corpus)  # shards: those of each batch
     augmenter = Augmenter(recipe.augment, noises, voices, recipe.seed)
     branch = keras.saving.load_model(start, compile=False) if start else build_network(recipe.network)
     print(f"{branch.count_params():,} parameters, {len(corpus)} clips of {len(corpus.speaker_ids)} speakers")
+    before: Path | None = None
     for number, stage in enumerate(recipe.stage, 1):
-        crops = Crops(corpus, augmenter, stage.crop_s, stage.speeds)
+        crops = (
+            ShardedCrops(corpus, augmenter, stage.crop_s, stage.speeds, recipe.silence)
+            if isinstance(corpus, ShardIndex)
+            else Crops(corpus, augmenter, stage.crop_s, stage.speeds)
+        )
         folder = run / f"stage{number}-{stage.objective}"
-        branch = run_stage(branch, stage, recipe, crops, folder, development)
+        branch = run_stage(branch, stage, recipe, crops, folder, signals, before)
+        before = folder
         shutil.copy(folder / "branch.keras", run / "branch.keras")
     return run / "branch.keras"
 
@@ -200,7 +243,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
     parser.add_argument("--recipe", type=Path, required=True, help="TOML recipe, see training/recipes")
     parser.add_argument(
-        "--corpus", type=Path, required=True, help="manifest CSV, or a folder with one folder per speaker"
+        "--corpus",
+        type=Path,
+        required=True,
+        help="manifest CSV, a folder with one folder per speaker, or a folder of shards",
     )
     parser.add_argument(
         "--run",
@@ -212,7 +258,7 @@ def main() -> None:
     parser.add_argument(
         "--trials",
         type=Path,
-        help="folder of development trial lists; their clips are the manifest's dev split",
+        help="folder of development trial lists; their clips are the dev split of --dev",
     )
     parser.add_argument(
         "--cache",
@@ -220,14 +266,27 @@ def main() -> None:
         default=Path("runs/cache"),
         help="folder for decoded audio (default: %(default)s)",
     )
+    parser.add_argument("--dev", type=Path, help="manifest of the development clips (default: --corpus)")
+    parser.add_argument(
+        "--devices", help="share each batch among `all` devices or this many; needs KERAS_BACKEND=jax"
+    )
     parser.add_argument("--start", type=Path, help="embedding network (.keras) to start from")
     args = parser.parse_args()
     recipe = read_recipe(args.recipe)
-    split = "train" if args.corpus.is_file() else None
-    corpus = load_corpus(read_sources(args.corpus, split), args.cache, recipe.silence)
+    if args.devices:
+        devices = share_among_devices(args.devices)
+        if any(stage.batch % len(devices) for stage in recipe.stage):
+            parser.error(f"every batch of the recipe must be a multiple of {len(devices)} devices")
+        print(f"sharing each batch among {', '.join(devices)}")
+    corpus: Corpus | ShardIndex
+    if (args.corpus / INDEX).is_file():
+        corpus = read_index(args.corpus)
+    else:
+        split = "train" if args.corpus.is_file() else None
+        corpus = load_corpus(read_sources(args.corpus, split), args.cache, recipe.silence)
     development = None
     if args.trials:
-        dev = load_corpus(read_sources(args.corpus, "dev"), args.cache)
+        dev = load_corpus(read_sources(args.dev or args.corpus, "dev"), args.cache)
         development = (dev, read_trial_folder(args.trials, recipe.signal_trials))
     print(f"wrote {train(recipe, corpus, args.run, args.noises, development, args.start)}")
 

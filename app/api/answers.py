@@ -11,6 +11,7 @@ from app.api.schemas import (
     IdentifyAnswer,
     Model,
     ModelDetail,
+    ModelFileAnswer,
     ModelsAnswer,
     OperatingPointAnswer,
     OperatingPointOfModel,
@@ -59,7 +60,7 @@ def verify_answer(parts: Parts, result: Verification) -> VerifyAnswer:
     return VerifyAnswer(
         decision=result.decision,
         speaker_id=result.speaker_id,
-        score=None,
+        score=result.score,
         similarity=result.similarity,
         threshold=result.threshold.value,
         operating_point=_point(result.threshold.operating_point),
@@ -77,10 +78,10 @@ def identify_answer(parts: Parts, result: Identification) -> IdentifyAnswer:
         decision=result.decision,
         speaker_id=result.speaker_id,
         candidates=[
-            CandidateAnswer(rank=rank, speaker_id=speaker_id, score=None, similarity=similarity)
-            for rank, (speaker_id, similarity) in enumerate(result.candidates, start=1)
+            CandidateAnswer(rank=rank, **candidate._asdict())
+            for rank, candidate in enumerate(result.candidates, start=1)
         ],
-        margin=None if result.margin is None else round(result.margin, 6),
+        margin=result.margin,
         threshold=result.threshold.value,
         gallery_size=result.gallery_size,
         operating_point=_point(result.threshold.operating_point),
@@ -131,9 +132,15 @@ def models_answer(models: tuple[ServingModel, ...]) -> ModelsAnswer:
             id=model.manifest.model_id,
             serving=True,
             provider=model.provider,
-            precision=model.precision,
+            precision=model.choice.precision,
+            precision_reason=model.choice.reason,
+            measured_ms={name: round(took, 2) for name, took in model.choice.measured_ms.items()},
+            files=[ModelFileAnswer.model_validate(file) for file in model.manifest.files],
             golden_cosine=round(model.golden_cosine, 6),
             eer=model.calibration.eer,
+            cllr=model.calibration.cllr,
+            min_cllr=model.calibration.min_cllr,
+            trial_speakers=model.calibration.speakers,
             operating_points=[
                 OperatingPointOfModel.model_validate(point) for point in model.calibration.operating_points
             ],

@@ -100,7 +100,7 @@ Consent = Annotated[
 DisplayName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
 Group = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
 CandidateIds = Annotated[list[str], AfterValidator(_split), Field(max_length=1000)]
-Similarity = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+Score = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 SpeakerIdField = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9._~-]{1,128}$"})]
 
@@ -133,10 +133,10 @@ class VerifyFields(_Fields):
 
     speaker_id: SpeakerIdField | None = None
     """Whose voice it should be. Leave it out when a second clip is sent as `audio_reference`."""
-    threshold: Similarity | None = None
-    """Accept at this similarity and above, instead of the default."""
+    threshold: Score | None = None
+    """Accept at this score and above, instead of the default. Nothing is known of the errors there."""
     target_fmr: Rate | None = None
-    """Use the threshold that has at most this false-match rate on the model's trials."""
+    """Use the threshold whose expected false-match rate is the nearest to this one, and not above it."""
 
 
 class IdentifyFields(_Fields):
@@ -144,10 +144,11 @@ class IdentifyFields(_Fields):
 
     top_k: Annotated[int, Field(ge=1, le=100)] = 5
     """Most candidates in the answer."""
-    threshold: Similarity | None = None
-    """Match at this similarity and above, instead of the default."""
-    min_margin: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
-    """Least lead over the second candidate for a `match`; with less the answer is `ambiguous`."""
+    threshold: Score | None = None
+    """Match at this score and above, instead of the default. Nothing is known of the errors there."""
+    min_margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Least lead in score over the second candidate for a `match`; with less the answer is `ambiguous`.
+    It is the log-odds of the first against the second: 0.5 says 1.6 times, 2.3 ten times likelier."""
     candidate_ids: CandidateIds | None = None
     """Search only these speakers: comma separated, or repeated. Ids that nobody has are left out."""
     group: Group | None = None

@@ -6,8 +6,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Seconds = Annotated[float, AfterValidator(lambda value: round(value, 3)), Field(ge=0)]
+Score = Annotated[float, AfterValidator(lambda value: round(value, 6))]
 Cosine = Annotated[float, AfterValidator(lambda value: round(value, 6)), Field(ge=-1, le=1)]
 Share = Annotated[float, AfterValidator(lambda value: round(value, 4)), Field(ge=0, le=1)]
+
+
+Interval = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
 
 
 class _Answer(BaseModel):
@@ -53,18 +57,22 @@ class Model(_Answer):
 
 
 class OperatingPointAnswer(_Answer):
-    """Where the threshold stands and what was measured there, on trials of the model's own evaluation."""
+    """The errors to expect at the threshold, from trials of speakers whom the model was not trained on."""
 
-    scale: str
-    """What the threshold is compared with."""
     source: str
     """The trials."""
     fmr: float
-    """False-match rate of one comparison, in [0, 1]."""
+    """Expected false-match rate of one comparison: share of other voices that pass, in [0, 1]."""
     fnmr: float
-    """False-non-match rate, in [0, 1]."""
+    """Expected false-non-match rate: share of the right voices that are turned away, in [0, 1]."""
+    fmr_interval: Interval
+    """95 % confidence interval of `fmr`, by resampling speakers: lower end, upper end."""
+    fnmr_interval: Interval
+    """95 % confidence interval of `fnmr`."""
     target_trials: int
+    """Trials of one voice."""
     impostor_trials: int
+    """Trials of two voices; no rate below 3 divided by their number is promised."""
 
 
 class Pad(_Answer):
@@ -129,12 +137,13 @@ class VerifyAnswer(_Answer):
     decision: Literal["accept", "reject"]
     speaker_id: str | None
     """Null when two clips were compared."""
-    score: float | None
-    """Calibrated log-likelihood ratio; null as long as the model ships without a calibration of scores."""
+    score: Score
+    """Log-likelihood ratio of one voice to two, natural log: above 0 the recording speaks for the claim, and
+    2.3 more make it ten times likelier. It takes in how much speech there was on both sides."""
     similarity: Cosine
-    """Cosine of the embeddings."""
+    """Cosine of the embeddings; it decides nothing by itself."""
     threshold: float
-    """Least similarity that is accepted."""
+    """Least score that is accepted."""
     operating_point: OperatingPointAnswer | None
     """Null for a threshold of your own: nothing was measured at it."""
     pad: Pad
@@ -150,8 +159,10 @@ class CandidateAnswer(_Answer):
 
     rank: int
     speaker_id: str
-    score: float | None
+    score: Score
+    """Log-likelihood ratio, natural log, for what this speaker has enrolled."""
     similarity: Cosine
+    """Cosine of the embeddings."""
 
 
 class IdentifyAnswer(_Answer):
@@ -161,11 +172,11 @@ class IdentifyAnswer(_Answer):
     speaker_id: str | None
     """The speaker of a `match`, otherwise null."""
     candidates: list[CandidateAnswer]
-    """The most similar speakers, whatever the decision."""
-    margin: float | None
-    """Lead of the first candidate over the second, in similarity; null with fewer than two."""
+    """The speakers with the highest scores, whatever the decision."""
+    margin: Score | None
+    """Lead of the first candidate over the second, in score; null with fewer than two."""
     threshold: float
-    """Least similarity of a match."""
+    """Least score of a match."""
     gallery_size: int
     """Speakers searched."""
     operating_point: OperatingPointAnswer | None
@@ -248,6 +259,19 @@ class OperatingPointOfModel(OperatingPointAnswer):
     """A threshold of a model."""
 
     threshold: float
+    """Least score that is accepted."""
+
+
+class ModelFileAnswer(_Answer):
+    """A file of a model."""
+
+    file: str
+    precision: Literal["fp32", "int8"]
+    sha256: str
+    serves: list[str]
+    """Machines that it is meant for: `cuda`, `cpu`, or `cpu:` and a flag of the processor."""
+    suits: str
+    """The same in words."""
 
 
 class ModelDetail(Model):
@@ -256,7 +280,14 @@ class ModelDetail(Model):
     serving: bool
     provider: str
     """The ONNX Runtime provider that really runs it."""
-    precision: str
+    precision: Literal["fp32", "int8"]
+    """Which of the files serves."""
+    precision_reason: str
+    """Why that one."""
+    measured_ms: dict[str, float]
+    """Median milliseconds of each file for 3 s of audio on one thread, timed when this process started; empty
+    when there was no choice."""
+    files: list[ModelFileAnswer]
     golden_cosine: float
     """Least cosine to the embeddings of the training framework, checked at the start."""
     sha256: str
@@ -269,6 +300,12 @@ class ModelDetail(Model):
     created_at: str
     eer: float
     """Equal error rate on the trials of the operating points, in [0, 1]."""
+    cllr: float
+    """Cost of the scores as log-likelihood ratios, in bits: 0 is perfect, 1 says nothing."""
+    min_cllr: float
+    """What it would be if every score were the best that its order allows."""
+    trial_speakers: int
+    """Speakers in the trials."""
     operating_points: list[OperatingPointOfModel]
 
 

@@ -9,6 +9,7 @@ import typer
 
 from app.cli import tables
 from app.cli.client import Answer, ask, audio_parts, fail, out, print_json, read_settings, request
+from app.cli.plugins import add_commands
 from app.errors import TimbreError
 
 cli = typer.Typer(
@@ -82,7 +83,7 @@ def enroll(
 def identify(
     file: Recording,
     top_k: Annotated[int, typer.Option(help="Candidates to show.")] = 5,
-    threshold: Annotated[float | None, typer.Option(help="Least similarity of a match.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Least score of a match.")] = None,
     server: Server = None,
     as_json: AsJson = False,
 ) -> None:
@@ -96,7 +97,7 @@ def identify(
 def verify(
     speaker: SpeakerId,
     file: Recording,
-    threshold: Annotated[float | None, typer.Option(help="Least similarity to accept.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Least score to accept.")] = None,
     server: Server = None,
     as_json: AsJson = False,
 ) -> None:
@@ -158,6 +159,9 @@ def demo(
     from app.cli.demo import run
 
     raise SystemExit(run(corpus, server))
+
+
+add_commands(cli)
 
 
 def post(server: str | None, path: str, files: list[Path], fields: dict[str, str]) -> Answer:

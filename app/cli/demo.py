@@ -32,7 +32,7 @@ class Row:
     clip: str
     asked: str
     answer: str
-    similarity: float | None
+    score: float | None
     threshold: float
     decision: str
     right: bool
@@ -108,7 +108,7 @@ def verify(http: httpx.Client, clip: Clip, claimed: str, *, genuine: bool, **giv
         clip.name,
         f"is it {claimed}?",
         "yes" if answer["decision"] == "accept" else "no",
-        answer["similarity"],
+        answer["score"],
         answer["threshold"],
         answer["decision"],
         right,
@@ -131,7 +131,7 @@ def identify(http: httpx.Client, clip: Clip, expected: str | None, **given: str)
         clip.name,
         "who is it?",
         "nobody known" if found is None else str(found).removeprefix(PREFIX),
-        best["similarity"] if best else None,
+        best["score"] if best else None,
         answer["threshold"],
         answer["decision"],
         right,
@@ -153,7 +153,7 @@ def show(console: Console, rows: list[Row]) -> None:
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("clip", "asked", "answer"):
         table.add_column(name, no_wrap=True)
-    for name in ("similarity", "threshold"):
+    for name in ("score", "threshold"):
         table.add_column(name, justify="right")
     for name in ("decision", ""):
         table.add_column(name)
@@ -163,7 +163,7 @@ def show(console: Console, rows: list[Row]) -> None:
             row.clip,
             row.asked,
             row.answer,
-            number(row.similarity),
+            number(row.score),
             number(row.threshold),
             coloured(row.decision),
             "[green]right[/]" if row.right else "[bold red]WRONG[/]",

@@ -64,8 +64,9 @@ def show_verified(answer: Answer) -> None:
             [
                 ("decision", coloured(answer["decision"])),
                 ("speaker", str(answer["speaker_id"])),
-                ("similarity", number(answer["similarity"])),
+                ("score", number(answer["score"])),
                 ("threshold", number(answer["threshold"])),
+                ("similarity", number(answer["similarity"])),
                 ("operating point", operating_point(answer)),
             ]
         )
@@ -74,9 +75,10 @@ def show_verified(answer: Answer) -> None:
 
 def show_identified(answer: Answer) -> None:
     """The candidates of an identification and what was decided."""
-    table = columns(">rank", "speaker", ">similarity")
+    table = columns(">rank", "speaker", ">score", ">similarity")
     for candidate in answer["candidates"]:
-        table.add_row(str(candidate["rank"]), candidate["speaker_id"], number(candidate["similarity"]))
+        figures = (number(candidate["score"]), number(candidate["similarity"]))
+        table.add_row(str(candidate["rank"]), candidate["speaker_id"], *figures)
     if answer["candidates"]:
         out.print(table)
     out.print(
@@ -94,11 +96,17 @@ def show_identified(answer: Answer) -> None:
 
 
 def operating_point(answer: Answer) -> str:
-    """Where the threshold comes from, in words."""
-    point = answer.get("operating_point") or {}
-    if point.get("fmr") is None:
-        return str(point.get("source", "–"))
-    return f"FMR {point['fmr']:.2%}, FNMR {point['fnmr']:.2%} ({point['source']})"
+    """The errors to expect at the threshold, and what says so; a dash for a threshold of one's own."""
+    point = answer["operating_point"]
+    if point is None:
+        return "–"
+    return f"FMR {rate(point, 'fmr')}, FNMR {rate(point, 'fnmr')} ({point['source']})"
+
+
+def rate(point: Answer, name: str) -> str:
+    """An error rate of an operating point with its interval, in per cent."""
+    low, high = point[f"{name}_interval"]
+    return f"{point[name]:.2%} [{low:.2%}, {high:.2%}]"
 
 
 def show_speakers(answer: Answer) -> None:
@@ -129,6 +137,6 @@ def show_models(answer: Answer) -> None:
         table = columns(">FMR", ">FNMR", ">threshold", "measured on")
         for point in points:
             trials = f"{point['target_trials']:,} target and {point['impostor_trials']:,} impostor trials"
-            row = (f"{point['fmr']:.2%}", f"{point['fnmr']:.2%}", number(point["threshold"]))
+            row = (rate(point, "fmr"), rate(point, "fnmr"), number(point["threshold"]))
             table.add_row(*row, f"{point['source']}, {trials}")
         out.print(table)

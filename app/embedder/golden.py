@@ -4,11 +4,15 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from app.arrays import Embedding, Embeddings, Waveform
 from app.errors import ModelInvalid
+
+Golden: TypeAlias = list[tuple[Waveform, Embedding]]
+"""Pairs of waveform and the embedding that the trained network gave it, at least one."""
 
 
 def write_golden(folder: Path, waveforms: list[Waveform], embeddings: Embeddings) -> None:
@@ -27,7 +31,7 @@ def write_golden(folder: Path, waveforms: list[Waveform], embeddings: Embeddings
     )
 
 
-def read_golden(folder: Path, dim: int) -> list[tuple[Waveform, Embedding]]:
+def read_golden(folder: Path, dim: int) -> Golden:
     """Read golden.npz, without ever unpickling anything.
 
     Args:
@@ -63,7 +67,7 @@ def read_golden(folder: Path, dim: int) -> list[tuple[Waveform, Embedding]]:
     return list(zip(np.split(waveform, np.cumsum(length)[:-1]), embedding, strict=True))
 
 
-def least_cosine(pairs: list[tuple[Waveform, Embedding]], embed: Callable[[Waveform], Embedding]) -> float:
+def least_cosine(pairs: Golden, embed: Callable[[Waveform], Embedding]) -> float:
     """Least cosine between the embeddings of the file and what `embed` makes of their waveforms.
 
     Args:

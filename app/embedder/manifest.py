@@ -2,17 +2,37 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+import re
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, Self, get_args
 
 from app.arrays import SAMPLE_RATE_HZ
 from app.errors import ModelInvalid
 
-METADATA_KEY: Final = "timbre.manifest"
-"""Key of the ONNX metadata under which the manifest stands, without the hashes of the files."""
+Precision = Literal["fp32", "int8"]
 
-_HASHES: Final = ("sha256", "int8_sha256")
+METADATA_KEY: Final = "timbre.manifest"
+"""Key of the ONNX metadata under which the manifest stands, without the list of files and their hashes."""
+
+_MACHINE: Final = re.compile(r"(cpu|cuda)(:[a-z0-9_.]+)?")
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.onnx")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One file of the model, and where it is meant to run."""
+
+    file: str
+    """Name inside the model's folder."""
+    precision: Precision
+    """"fp32": the trained network as it is. "int8": its approximation in eight bits."""
+    sha256: str
+    """SHA-256 of the file, 64 hexadecimal digits."""
+    serves: tuple[str, ...]
+    """Machines: "cuda", "cpu" for any processor, "cpu:FLAG" for one that lists that flag in /proc/cpuinfo."""
+    suits: str
+    """The same in words."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +43,8 @@ class Manifest:
     """Name of the model, which is also the name of its folder as it is published."""
     version: str
     """Version of the model, `major.minor.patch`."""
-    sha256: str
-    """SHA-256 of model.onnx, 64 hexadecimal digits."""
-    int8_sha256: str | None
-    """SHA-256 of model.int8.onnx, or None where there is no quantised file."""
+    files: tuple[ModelFile, ...]
+    """The files, each of another precision; float32 is always among them."""
     sample_rate_hz: int
     """Sample rate of the waveform, in hertz; always 16000."""
     dim: int
@@ -47,22 +65,40 @@ class Manifest:
     """Time of the export, RFC 3339."""
 
     @property
+    def sha256(self) -> str:
+        """SHA-256 of the float32 file, by which the model is known whichever file serves."""
+        (exact,) = (file for file in self.files if file.precision == "fp32")
+        return exact.sha256
+
+    @property
     def model_id(self) -> str:
         """Name and the first 12 digits of the hash: the partition in which its embeddings are compared."""
         return f"{self.name}@{self.sha256[:12]}"
+
+    def file_of(self, precision: Precision) -> ModelFile | None:
+        """The file of that precision; None where there is none."""
+        return next((file for file in self.files if file.precision == precision), None)
+
+    def with_file(self, new: ModelFile) -> Self:
+        """The same manifest with `new` in place of the file of its precision, or as one more."""
+        files = [new, *(old for old in self.files if old.precision != new.precision)]
+        return replace(self, files=tuple(sorted(files, key=lambda file: file.precision)))
 
     def as_dict(self) -> dict[str, Any]:
         """Every field by name, ready for JSON."""
         return asdict(self)
 
     def metadata_text(self) -> str:
-        """The text inside the ONNX file: JSON of every field but the hashes; no file can hold its own."""
-        inner = {key: value for key, value in self.as_dict().items() if key not in _HASHES}
+        """The text inside each ONNX file: JSON of every field but `files`; no file can hold its own hash."""
+        inner = {key: value for key, value in self.as_dict().items() if key != "files"}
         return json.dumps(inner, sort_keys=True)
 
     def write(self, folder: Path) -> None:
         """Write manifest.json into `folder`."""
         (folder / "manifest.json").write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+_FILE_KEYS: Final = tuple(field.name for field in fields(ModelFile))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -96,7 +132,11 @@ def read_manifest(folder: Path) -> Manifest:
     problem = _wrong_value(found)
     if problem:
         raise ModelInvalid(str(folder), f"manifest.json: {problem}")
-    return Manifest(**{name: found[name] for name in names})
+    files = tuple(
+        ModelFile(**{**{name: entry[name] for name in _FILE_KEYS}, "serves": tuple(entry["serves"])})
+        for entry in found["files"]
+    )
+    return Manifest(**{**{name: found[name] for name in names}, "files": files})
 
 
 def sha256_of(path: Path) -> str:
@@ -123,9 +163,37 @@ def _wrong_value(found: dict[str, Any]) -> str | None:
         return f"sample_rate_hz is {found['sample_rate_hz']}, only {SAMPLE_RATE_HZ} is served"
     if found["input"] != "waveform":
         return f"input is {found['input']!r}, only 'waveform' is served"
-    for name in _HASHES:
-        if not _is_hash(found[name]) and not (name == "int8_sha256" and found[name] is None):
-            return f"{name} must be 64 hexadecimal digits"
+    return _wrong_files(found["files"])
+
+
+def _wrong_files(entries: object) -> str | None:
+    """The first thing wrong with the list of files, in words; None when all is right."""
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        return "files must be a list of objects"
+    for entry in entries:
+        missing = [name for name in _FILE_KEYS if name not in entry]
+        problem = f"it lacks {', '.join(missing)}" if missing else _wrong_file(entry)
+        if problem:
+            return f"files: {entry.get('file', 'an entry')}: {problem}"
+    precisions = [entry["precision"] for entry in entries]
+    if "fp32" not in precisions or len(set(precisions)) < len(precisions):
+        return "files must hold one file with precision 'fp32' and at most one with 'int8'"
+    return None
+
+
+def _wrong_file(entry: dict[str, Any]) -> str | None:
+    """The first wrong value of one file, in words; None when all are right."""
+    if not isinstance(entry["file"], str) or not _FILE_NAME.fullmatch(entry["file"]):
+        return "file must be the plain name of an .onnx file in the model's folder"
+    if entry["precision"] not in get_args(Precision):
+        return f"precision is {entry['precision']!r}, only 'fp32' and 'int8' are served"
+    if not _is_hash(entry["sha256"]):
+        return "sha256 must be 64 hexadecimal digits"
+    serves = entry["serves"]
+    if not isinstance(serves, list) or not all(isinstance(s, str) and _MACHINE.fullmatch(s) for s in serves):
+        return "serves must be a list of 'cuda', 'cpu' and 'cpu:flag'"
+    if not isinstance(entry["suits"], str):
+        return "suits must be a text"
     return None
 
 

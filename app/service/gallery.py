@@ -11,18 +11,21 @@ import numpy as np
 from app.arrays import Embedding
 from app.errors import StorageUnavailable
 from app.index.protocol import Keys, Partition, SpeakerIndex
-from app.scoring import Candidate, cosine
+from app.scoring import Candidate, ScoreModel, cosine
 from app.service.trace import stage
 from app.store.records import Change
 from app.store.repository import Repository
 
 _ATTEMPTS: Final = 3
 """Searches before an answer, when candidates disappear between the index and SQL."""
+_BEYOND: Final = 16
+"""Candidates asked of the index beyond those wanted: it orders by similarity, but a score also depends on
+how much speech each speaker has enrolled, so the best score need not have the greatest similarity."""
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """Candidates by falling similarity, each as SQL held it a moment ago, and how many were searched."""
+    """Candidates by falling score, each as SQL held it a moment ago, and how many were searched."""
 
     candidates: tuple[Candidate, ...]
     gallery_size: int
@@ -36,7 +39,12 @@ class Gallery:
     """
 
     def __init__(
-        self, repository: Repository, index: SpeakerIndex, partition: Partition, required_speech_s: float
+        self,
+        repository: Repository,
+        index: SpeakerIndex,
+        partition: Partition,
+        score_model: ScoreModel,
+        required_speech_s: float,
     ) -> None:
         """Make an empty gallery; the first `sync` fills it.
 
@@ -44,11 +52,13 @@ class Gallery:
             repository: The truth.
             index: The cache; this gallery is the only writer of `partition`.
             partition: Tenant and model.
+            score_model: That model's, from similarity and seconds of speech to the score.
             required_speech_s: Speech that makes a speaker a member, in seconds.
         """
         self._repository: Final = repository
         self._index: Final = index
         self._partition: Final = partition
+        self._score_model: Final = score_model
         self._required_speech_s: Final = required_speech_s
         self._lock: Final = threading.Lock()
         self._keys: set[int] = set()
@@ -101,6 +111,7 @@ class Gallery:
     def nearest(
         self,
         embedding: Embedding,
+        speech_s: float,
         top_k: int,
         *,
         speaker_ids: Sequence[str] | None = None,
@@ -110,6 +121,7 @@ class Gallery:
 
         Args:
             embedding: float32, shape (dim,), unit length.
+            speech_s: Speech in the recording that it came from, in seconds.
             top_k: Most candidates, at least 1.
             speaker_ids: Only these speakers; ids that nobody has are left out.
             group: Only speakers whose metadata says this group.
@@ -124,12 +136,12 @@ class Gallery:
             self.sync()
             allowed = self._allowed(speaker_ids, group)
             with stage("search"):
-                found = self._index.search(self._partition, embedding, top_k, allowed)
-            candidates = self._confirmed(embedding, [key for key, _ in found])
+                found = self._index.search(self._partition, embedding, top_k + _BEYOND, allowed)
+            candidates = self._confirmed(embedding, speech_s, [key for key, _ in found])
             if len(candidates) == len(found):
                 break
         size = self.size if allowed is None else len(allowed)
-        return Nearest(tuple(candidates), size)
+        return Nearest(tuple(candidates[:top_k]), size)
 
     def _allowed(self, speaker_ids: Sequence[str] | None, group: str | None) -> Keys | None:
         if speaker_ids is None and group is None:
@@ -139,19 +151,21 @@ class Gallery:
         with self._lock:
             return np.array([key for key in keys.tolist() if key in self._keys], dtype=np.int64)
 
-    def _confirmed(self, embedding: Embedding, keys: list[int]) -> list[Candidate]:
-        """The candidates that SQL still has, scored with the centroids that it has now."""
+    def _confirmed(self, embedding: Embedding, speech_s: float, keys: list[int]) -> list[Candidate]:
+        """The candidates that SQL still has, by falling score with the centroids that it has now."""
         if not keys:
             return []
         with stage("store"):
             stored = self._repository.centroids_by_key(*self._partition, keys)
         with stage("search"):
+            members = [each for each in stored if each.speech_s >= self._required_speech_s]
+            similarities = [cosine(embedding, each.embedding) for each in members]
+            scores = self._score_model.llr(similarities, [each.speech_s for each in members], speech_s)
             candidates = [
-                Candidate(centroid.speaker_id, cosine(embedding, centroid.embedding))
-                for centroid in stored
-                if centroid.speech_s >= self._required_speech_s
+                Candidate(each.speaker_id, score, similarity)
+                for each, score, similarity in zip(members, scores.tolist(), similarities, strict=True)
             ]
-        return sorted(candidates, key=lambda candidate: -candidate.similarity)
+        return sorted(candidates, key=lambda candidate: -candidate.score)
 
     def _apply(self, changes: Sequence[Change]) -> None:
         joined: dict[int, Embedding] = {}

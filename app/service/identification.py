@@ -32,9 +32,10 @@ class Identification:
     speaker_id: str | None
     """The speaker found; None unless the decision is `match`."""
     candidates: tuple[Candidate, ...]
-    """Best first, at most `top_k`."""
+    """By falling score, at most `top_k`."""
     margin: float | None
-    """Lead of the best candidate over the second, in similarity; None with fewer than two."""
+    """Lead of the best candidate over the second, in score: the log-odds of the one against the other.
+    None with fewer than two."""
     threshold: Threshold
     gallery_size: int
     """Speakers searched."""
@@ -71,7 +72,11 @@ def identify(parts: Parts, request: IdentificationRequest) -> Identification:
         heard = listen(parts, request.recording)
     # The margin needs a second candidate even when the caller wants to see one only.
     nearest = parts.gallery.nearest(
-        heard.embedding, max(request.top_k, 2), speaker_ids=request.candidate_ids, group=request.group
+        heard.embedding,
+        heard.utterance.report.speech_s,
+        max(request.top_k, 2),
+        speaker_ids=request.candidate_ids,
+        group=request.group,
     )
     min_margin = parts.settings.min_margin if request.min_margin is None else request.min_margin
     decision, margin = identify_decision(nearest.candidates, threshold.value, min_margin)

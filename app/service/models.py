@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.embedder import Manifest
+from app.embedder import Choice, Manifest
 from app.scoring import Calibration
 from app.service.parts import Parts
 
@@ -14,7 +14,8 @@ class ServingModel:
     manifest: Manifest
     provider: str
     """The ONNX Runtime provider really used."""
-    precision: str
+    choice: Choice
+    """Which of its files serves, and why."""
     golden_cosine: float
     """Least cosine to the golden embeddings at the start, in [-1, 1]."""
     calibration: Calibration
@@ -26,7 +27,7 @@ def list_models(parts: Parts) -> tuple[ServingModel, ...]:
         ServingModel(
             manifest=parts.embedder.manifest,
             provider=parts.embedder.provider,
-            precision=parts.settings.precision,
+            choice=parts.embedder.choice,
             golden_cosine=parts.embedder.golden_cosine,
             calibration=parts.calibration,
         ),

@@ -52,7 +52,8 @@ def _model(parts: Parts) -> dict[str, Any]:
     return {
         "id": manifest.model_id,
         "provider": parts.embedder.provider,
-        "precision": parts.settings.precision,
+        "precision": parts.embedder.choice.precision,
+        "measured_ms": dict(parts.embedder.choice.measured_ms),
         "golden_cosine": parts.embedder.golden_cosine,
     }
 

@@ -8,7 +8,7 @@ from app.scoring import Calibration, OperatingPoint
 
 @dataclass(frozen=True)
 class Threshold:
-    """A similarity, and the operating point that it stands for when it came from trials."""
+    """The least score that passes, and the operating point that it stands for when it came from trials."""
 
     value: float
     operating_point: OperatingPoint | None
@@ -21,7 +21,7 @@ def choose(
 
     Args:
         calibration: The operating points of the serving model.
-        threshold: The caller's own similarity, in [-1, 1].
+        threshold: The caller's own score, finite.
         target_fmr: The false-match rate that the caller asks for, in (0, 1).
         default_fmr: The false-match rate when the caller says nothing.
 

@@ -30,6 +30,8 @@ class Verification:
 
     decision: VerifyDecision
     speaker_id: str | None
+    score: float
+    """Log-likelihood ratio of one voice to two, natural log; it decides."""
     similarity: float
     """Cosine of the two embeddings, in [-1, 1]."""
     threshold: Threshold
@@ -45,7 +47,7 @@ def verify(parts: Parts, request: VerificationRequest) -> Verification:
         request: The recording and what to compare it with.
 
     Returns:
-        The decision with its similarity and threshold.
+        The decision with its score and threshold.
 
     Raises:
         AudioMissing: There is no recording.
@@ -72,14 +74,18 @@ def verify(parts: Parts, request: VerificationRequest) -> Verification:
     if request.reference is not None:
         with placed(field="audio_reference"):
             other = listen(parts, request.reference)
-        reference, report = other.embedding, other.utterance.report
+        report = other.utterance.report
+        reference, enrolled_speech_s = other.embedding, report.speech_s
     else:
         assert request.speaker_id is not None
-        reference = _enrolled(parts, request.speaker_id).embedding
+        centroid = _enrolled(parts, request.speaker_id)
+        reference, enrolled_speech_s = centroid.embedding, centroid.speech_s
     similarity = cosine(heard.embedding, reference)
+    score = float(parts.calibration.score.llr(similarity, enrolled_speech_s, heard.utterance.report.speech_s))
     return Verification(
-        decision=verify_decision(similarity, threshold.value),
+        decision=verify_decision(score, threshold.value),
         speaker_id=request.speaker_id,
+        score=score,
         similarity=similarity,
         threshold=threshold,
         audio=heard.utterance.report,

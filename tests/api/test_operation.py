@@ -219,19 +219,43 @@ def damaged(models_dir: Path, tmp_path: Path, damage: str) -> Path:
         shutil.rmtree(folder)
     elif damage == "weights":
         (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b"\0")
-    elif damage == "keys":
-        (folder / "calibration.json").write_text("{}")
+    elif damage == "no calibration":
+        (folder / "calibration.json").unlink()
+    elif damage == "no score":
+        del calibration["score"]
+        (folder / "calibration.json").write_text(json.dumps(calibration))
+    elif damage == "old format":
+        del calibration["format"]
+        (folder / "calibration.json").write_text(json.dumps(calibration | {"scale": "similarity"}))
     elif damage == "another":
         (folder / "calibration.json").write_text(json.dumps(calibration | {"model_sha256": "0" * 64}))
     return folder.parent
 
 
-@pytest.mark.parametrize("damage", ["missing", "weights", "keys", "another", "rate"])
+@pytest.mark.parametrize("damage", ["missing", "weights", "rate"])
 def test_a_bad_model_refuses_to_start(models_dir: Path, tmp_path: Path, sqlite_url: str, damage: str) -> None:
     rate = 0.0001 if damage == "rate" else 0.01
     settings = settings_for(damaged(models_dir, tmp_path, damage), sqlite_url, target_fmr=rate)
     with pytest.raises(ModelInvalid), serving_lifespan(settings):
         pass
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("no calibration", "No such file"),
+        ("no score", "lacks the key 'score'"),
+        ("old format", "has format 1, and only 2 is read"),
+        ("another", "made with another model.onnx"),
+    ],
+)
+def test_a_bad_calibration_refuses_to_start_and_says_what_writes_a_good_one(
+    models_dir: Path, tmp_path: Path, sqlite_url: str, damage: str, words: str
+) -> None:
+    settings = settings_for(damaged(models_dir, tmp_path, damage), sqlite_url)
+    with pytest.raises(ModelInvalid, match=words) as refusal, serving_lifespan(settings):
+        pass
+    assert "timbre calibrate" in str(refusal.value)
 
 
 def test_a_refused_start_is_one_line_and_an_exit_code(models_dir: Path, tmp_path: Path) -> None:

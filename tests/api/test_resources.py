@@ -1,11 +1,13 @@
 """Speakers and their enrollments, models, probes and metrics, over HTTP, on both databases."""
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.served import assert_problem, audio, clip, enroll
+from tests import tiny
+from tests.served import assert_problem, audio, clip, enroll, serving, settings_for
 
 
 def test_a_speaker_as_a_resource(client: httpx.Client) -> None:
@@ -139,6 +141,28 @@ def test_models(client: httpx.Client) -> None:
     assert model["golden_cosine"] >= 0.999
     assert model["id"] == f"tiny@{model['sha256'][:12]}"
     assert [point["fmr"] for point in model["operating_points"]] == [0.001, 0.01, 0.05]
+    assert (model["precision"], model["measured_ms"]) == ("fp32", {})
+    assert "no file in eight bits" in model["precision_reason"]
+    (file,) = model["files"]
+    assert (file["file"], file["sha256"], file["serves"]) == ("model.onnx", model["sha256"], ["cpu", "cuda"])
+
+
+def test_a_model_with_eight_bits_says_what_was_measured(tmp_path: Path) -> None:
+    folder = tiny.write_tiny_model(tmp_path / "models" / "tiny")
+    tiny.add_int8(folder)
+    with serving(settings_for(folder.parent, f"sqlite:///{tmp_path}/eight.db")) as server:
+        (model,) = server.get("/v1/models").json()["models"]
+        check = server.get("/readyz").json()["checks"]["model"]
+    assert [file["precision"] for file in model["files"]] == ["fp32", "int8"]
+    assert set(model["measured_ms"]) == set(check["measured_ms"]) == {"fp32", "int8"}
+    assert all(took > 0 for took in model["measured_ms"].values())
+    assert model["precision"] == check["precision"]
+    assert "3 s of audio take" in model["precision_reason"]
+    assert set(model["operating_points"][0]) == {
+        *("fmr", "fnmr", "threshold", "fmr_interval", "fnmr_interval"),
+        *("source", "target_trials", "impostor_trials"),
+    }
+    assert (model["eer"], model["cllr"], model["min_cllr"], model["trial_speakers"]) == (0.03, 0.9, 0.1, 50)
 
 
 def test_probes(client: httpx.Client) -> None:

@@ -30,6 +30,8 @@ def test_enroll_then_verify_identify_and_delete(timbre: Timbre, takes: dict[str,
 
     own = timbre("verify", "ada", takes["ada-3"])
     assert (own.code, "accept" in own.out) == (0, True)
+    assert all(name in own.out for name in ("score", "threshold", "similarity"))
+    assert "FMR 5.00% [2.50%, 10.00%], FNMR 1.00% [0.50%, 2.00%] (synthetic voices)" in own.out
     other = timbre("verify", "ada", takes["bob-1"])
     assert (other.code, "reject" in other.out) == (1, True)
 
@@ -115,3 +117,4 @@ def test_models_shows_where_the_model_runs_and_its_operating_points(timbre: Timb
     assert done.code == 0
     assert "CPUExecutionProvider" in done.out
     assert "synthetic voices" in done.out
+    assert "0.10% [0.05%, 0.20%]" in done.out

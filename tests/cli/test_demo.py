@@ -66,11 +66,12 @@ def test_the_shipped_model_decides_right(
         pytest.skip("no corpus beside the checkout")
     monkeypatch.setattr("app.cli.voices.NEIGHBOUR", tmp_path)
     database = f"sqlite:///{tmp_path}/demo.db"
-    settings = settings_for(ROOT / "models", database, model="timbre-1", max_files=20)
+    settings = settings_for(ROOT / "models", database, model="timbre-2", max_files=20)
     with serving(settings) as client:
         rows, _ = demo.play(client, find_cast(corpus))
     assert len(rows) >= 20
-    assert [f"{row.clip}: {row.asked}" for row in rows if not row.right] == []
+    wrong = [row for row in rows if not row.right]
+    assert [f"{row.clip}: {row.asked} score {row.score}, threshold {row.threshold}" for row in wrong] == []
 
 
 def cast_of(*, impostor: bool = False) -> Cast:

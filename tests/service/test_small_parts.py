@@ -5,16 +5,17 @@ import threading
 import pytest
 
 from app.errors import ConflictingParameters, InvalidSpeakerId, ValidationFailed
-from app.scoring import Calibration, OperatingPoint
+from app.scoring import Calibration, OperatingPoint, ScoreModel
 from app.service.enrolment import check_speaker_id
 from app.service.progress import Progress
 from app.service.thresholds import choose
 from app.service.trace import Trace, current, stage, tracing
 
 POINTS = tuple(
-    OperatingPoint(fmr, 0.1, at, "similarity", "trials", 100, 1000) for fmr, at in [(0.01, 0.7), (0.1, 0.4)]
+    OperatingPoint(fmr, 0.1, at, (0.0, 1.0), (0.0, 1.0), "trials", 100, 1000)
+    for fmr, at in [(0.01, 0.7), (0.1, 0.4)]
 )
-CALIBRATION = Calibration("0" * 64, "similarity", "trials", 100, 1000, 0.05, POINTS)
+CALIBRATION = Calibration("0" * 64, "trials", ScoreModel(0.0, 1.0), 100, 1000, 20, 0.05, 0.2, 0.15, POINTS)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,18 @@
 
 import csv
 import itertools
+import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+from tests.speech import DATA, voices
+from tests.tiny import add_int8, write_tiny_model
+from training.evaluate import main as evaluate
 from training.signals import speech_like
 
 SPEAKERS, TAKES = 8, 4
@@ -67,3 +73,72 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     return root
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The tiny model, measured on the committed synthetic voices as a person would do it."""
+
+    model: Path
+    manifest: Path
+    trials: Path
+    cache: Path
+    out: Path
+    exit_code: int
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The content of figures.json."""
+        found: dict[str, Any] = json.loads((self.out / "figures.json").read_text())
+        return found
+
+    def again(self, *more: object, out: Path) -> int:
+        """Runs the program once more on the same trials, without conditions."""
+        words = ["--model", self.model, "--corpus", self.manifest, "--trials", self.trials, "--out", out]
+        words += ["--cache", self.cache, "--clips", 0, "--threads", 1, "--quick", *more]
+        return evaluate([str(word) for word in words])
+
+
+def _write_spoken(root: Path) -> None:
+    clips = json.loads((DATA / "clips.json").read_text())
+    rows, names = [], voices()[:7]
+    for number, voice in enumerate(voices()[:9]):
+        for take, clip in enumerate(clips[voice]):
+            rows.append(
+                {
+                    "utterance_id": f"{voice}-{take}",
+                    "speaker_id": voice,
+                    "path": str(DATA / clip["file"]),
+                    "set": "espeak",
+                    "split": "dev" if voice in names else "train",
+                    "session": f"{voice}-{take // 2}",
+                    "gender": "mf"[number % 2],
+                    "licence": "CC0-1.0",
+                    "seconds": "3.6",
+                }
+            )
+    _write_csv(root / "spoken.csv", rows)
+    lines = [f"1 {v}-{a} {v}-{b}" for v in names for a, b in itertools.permutations(range(4), 2)]
+    lines += [
+        f"0 {v}-{(t + turn) % 4} {w}-{t}"
+        for v, w in itertools.permutations(names, 2)
+        for t in range(4)
+        for turn in range(3)
+    ]
+    (root / "espeak.txt").write_text("\n".join(lines))
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """One whole evaluation with a card, from which the tests of its parts read."""
+    root = tmp_path_factory.mktemp("evaluated")
+    _write_spoken(root)
+    model = write_tiny_model(root / "tiny")
+    add_int8(model)
+    words = ["--model", model, "--corpus", root / "spoken.csv", "--trials", root / "espeak.txt", "--card"]
+    words += ["--out", root / "out", "--cache", root / "cache", "--quick", "--clips", 7]
+    words += ["--compare", "int8", "--threads", 1]
+    code = evaluate([str(word) for word in words])
+    return Evaluated(
+        model, root / "spoken.csv", root / "espeak.txt", root / "cache", root / "out", exit_code=code
+    )

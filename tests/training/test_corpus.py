@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from training.corpus import Silence, load_corpus, read_folder, read_manifest, read_sources, split_silence
+from training.corpus import (
+    Corpus,
+    Silence,
+    load_corpus,
+    read_folder,
+    read_manifest,
+    read_sources,
+    split_silence,
+)
 
 
 def test_a_manifest_is_read_by_split(miniature: Path) -> None:
@@ -104,3 +112,45 @@ def test_silence_is_split_off_and_the_rest_is_kept() -> None:
 def test_a_recording_that_is_all_silence_is_kept_whole() -> None:
     quiet = np.full(16000, 1e-4, np.float32)
     np.testing.assert_array_equal(split_silence(quiet, Silence()), quiet)
+
+
+def many(names: list[str]) -> Corpus:
+    """Two recordings of each speaker, each a constant of its own."""
+    count = 2 * len(names)
+    return Corpus(
+        samples=np.repeat(np.arange(count, dtype=np.int16), 10),
+        offsets=np.arange(count) * 10,
+        lengths=np.full(count, 10),
+        speakers=np.repeat(np.arange(len(names)), 2),
+        sets=["even" if i // 2 % 2 == 0 else "odd" for i in range(count)],
+        speaker_ids=names,
+        utterance_ids=[f"{names[i // 2]}-{i % 2}" for i in range(count)],
+    )
+
+
+def test_a_share_of_the_speakers_is_kept_aside_with_all_they_said() -> None:
+    corpus = many([f"s{i}" for i in range(300)])
+    others, aside = corpus.divided(0.2)
+    assert 40 <= len(aside.speaker_ids) <= 80
+    assert sorted([*others.speaker_ids, *aside.speaker_ids]) == sorted(corpus.speaker_ids)
+    place = {name: i for i, name in enumerate(corpus.utterance_ids)}
+    for part in (others, aside):
+        assert len(part) == 2 * len(part.speaker_ids)
+        for i, name in enumerate(part.utterance_ids):
+            assert part.speaker_ids[part.speakers[i]] == name.split("-")[0]
+            assert part.sets[i] == corpus.sets[place[name]]
+            np.testing.assert_array_equal(part.waveform(i), corpus.waveform(place[name]))
+
+
+def test_who_is_kept_aside_follows_from_the_label_alone() -> None:
+    names = [f"s{i}" for i in range(300)]
+    kept = set(many(names).divided(0.2)[1].speaker_ids)
+    assert set(many(names[::-3]).divided(0.2)[1].speaker_ids) == kept & set(names[::-3])
+    assert kept < set(many(names).divided(0.4)[1].speaker_ids)
+
+
+def test_no_share_keeps_nobody() -> None:
+    corpus = many(["a", "b"])
+    others, aside = corpus.divided(0.0)
+    assert others.utterance_ids == corpus.utterance_ids
+    assert len(aside) == 0

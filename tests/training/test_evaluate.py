@@ -1,116 +1,124 @@
 import json
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from app.embedder import Embedder
-from app.scoring import centroid, load_calibration
+from tests.speech import DATA, voices
 from tests.tiny import write_tiny_model
-from training.corpus import Source, read_sources
-from training.evaluate import figures, operating_points
-from training.metrics import read_trial_folder
-from training.scored import Enrolments, Features, Measured, measure
+from tests.training.conftest import Evaluated
+from training.corpus import read_sources
+from training.evaluate import main
+from training.metrics import equal_error_rate, read_trials
+from training.scored import measure, read_features, sources_of
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+def test_a_run_leaves_figures_a_table_and_pictures(evaluated: Evaluated) -> None:
+    assert evaluated.figures["format"] == 2
+    assert "| espeak | 84, 504 |" in (evaluated.out / "table.md").read_text()
+    for name in ("det", "scores", "conditions", "reliability", "map"):
+        assert (evaluated.out / f"{name}.png").read_bytes().startswith(b"\x89PNG"), name
 
 
-def test_the_exported_file_is_measured_through_the_services_path(miniature: Path, model: Path) -> None:
-    embedder = Embedder.load(model)
+def test_the_figures_are_those_of_the_services_own_path(evaluated: Evaluated) -> None:
+    lists = {"espeak": read_trials(evaluated.trials)}
+    sources = sources_of(lists, read_sources(evaluated.manifest))
+    embedder = Embedder.load(evaluated.model)
     try:
-        measured, refused = measure(
-            read_trial_folder(miniature / "trials"),
-            read_sources(miniature / "utterances.csv"),
-            embedder,
-            required_s=2.0,
-        )
+        measured = measure(lists, sources, read_features(sources, embedder)[0])["espeak"]
     finally:
         embedder.close()
-    rows = figures(measured)
-    assert not refused
-    assert rows["tiny"]["target_trials"] == 18
-    assert rows["tiny"]["eer"] < 0.5
-    assert rows["mean"]["eer"] == rows["tiny"]["eer"]
+    row = evaluated.figures["sets"]["espeak"]
+    assert row["eer"] == equal_error_rate(measured.scores, measured.labels)
+    known = measured.against_enrolments
+    assert row["enrolled"]["eer"] == equal_error_rate(known.enrolled, known.labels)
 
 
-def test_an_enrolment_has_enough_speech_and_never_the_tested_recording() -> None:
-    axes = np.eye(4, dtype=np.float32)
-    features = {f"u{i}": Features(axes[i], np.zeros(1), 1.5) for i in range(4)}
-    sources = [Source(f"u{i}", "ann" if i < 3 else "bob", Path(f"u{i}"), "set", "dev") for i in range(4)]
-    enrolments = Enrolments(sources, features, required_s=2.0)
-    one, other = enrolments.centroid("u1", "u3"), enrolments.centroid("u1", "u2")
-    assert one is not None
-    assert other is not None
-    np.testing.assert_allclose(one, centroid(axes[[1, 2]]), atol=1e-6)
-    np.testing.assert_allclose(other, centroid(axes[[1, 0]]), atol=1e-6)
-    assert enrolments.centroid("u3", "u0") is None
+def test_every_family_of_conditions_stands_beside_the_same_trials_untouched(evaluated: Evaluated) -> None:
+    found = evaluated.figures["conditions"]
+    assert [row["name"] for row in found["speech"]] == ["1 s", "2 s"]  # no clip has three seconds of speech
+    assert [row["name"] for row in found["noise"]][:2] == ["20 dB", "10 dB"]
+    assert len(found["codec"]) == 5
+    for row in (*found["speech"], *found["noise"], *found["codec"]):
+        assert row["target_trials"] == row["reference"]["target_trials"]
+        assert row["eer_interval"][0] <= row["eer"] <= row["eer_interval"][1]
+    assert found["codec"][-1]["eer"] > found["codec"][-1]["reference"]["eer"]
+    assert "generated" in evaluated.figures["noise"]
 
 
-def test_a_trial_of_an_unknown_utterance_is_an_error(miniature: Path, model: Path, tmp_path: Path) -> None:
-    (tmp_path / "x.txt").write_text("1 s5-0 nobody\n0 s5-0 s6-0\n")
-    embedder = Embedder.load(model)
-    try:
-        with pytest.raises(ValueError, match="nobody"):
-            measure(read_trial_folder(tmp_path), read_sources(miniature / "utterances.csv"), embedder)
-    finally:
-        embedder.close()
+def test_groups_come_from_the_manifest(evaluated: Evaluated) -> None:
+    groups = evaluated.figures["groups"]
+    assert [row["name"] for row in groups["gender"]] == ["men", "women"]
+    assert [row["name"] for row in groups["session"]] == ["another session", "the same session"]
+    assert evaluated.figures["speakers_trained_on"] == 0
 
 
-def test_operating_points_count_every_set_alike_and_keep_their_rate() -> None:
-    rng = np.random.default_rng(0)
-
-    def trials(targets: int, impostors: int, shift: float) -> Measured:
-        scores = np.concatenate([rng.normal(2 + shift, 1, targets), rng.normal(shift, 1, impostors)])
-        return Measured(scores, scores, scores, np.array([1] * targets + [0] * impostors))
-
-    sets = {"large": trials(500, 5000, 0.0), "small": trials(50, 400, 1.5)}
-    content = operating_points(sets, "abc", "two sets")
-    points = content["operating_points"]
-    assert [p["fmr"] for p in points] == sorted(p["fmr"] for p in points)
-    for point in points:
-        per_set = [np.mean(m.scores[m.labels == 0] >= point["threshold"]) for m in sets.values()]
-        assert np.mean(per_set) == pytest.approx(point["measured_fmr"])
-        assert np.mean(per_set) <= point["fmr"] + 1e-9
-    pooled = np.concatenate([m.scores[m.labels == 0] for m in sets.values()])
-    five = next(p for p in points if p["fmr"] == 0.05)
-    # The small set's impostors score higher; pooled by trial, they would hardly count.
-    assert np.mean(pooled >= five["threshold"]) < 0.03
+def test_eight_bits_are_compared_by_set(evaluated: Evaluated, capsys: pytest.CaptureFixture[str]) -> None:
+    row = evaluated.figures["compare"]["sets"]["espeak"]
+    assert 0.99 < row["least_cosine"] <= row["cosine"] < 1.0
+    assert row["passed"] == (row["other_eer"] - row["eer"] <= 0.002)
+    assert evaluated.exit_code == (0 if row["passed"] else 1)
 
 
-def test_no_rate_is_promised_that_the_trials_cannot_support() -> None:
-    scores = np.concatenate([np.linspace(1, 2, 20), np.linspace(-1, 1, 100)])
-    few = {"few": Measured(scores, scores, scores, np.array([1] * 20 + [0] * 100))}
-    assert min(p["fmr"] for p in operating_points(few, "abc", "few")["operating_points"]) >= 3 / 100
+def test_a_model_passes_the_gate_beside_itself_and_fails_beside_a_better_one(
+    evaluated: Evaluated, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluated.again("--gate", evaluated.out / "figures.json", out=tmp_path) == 0
+    assert "gate: passed" in capsys.readouterr().out
+    better = evaluated.figures
+    better["mean"]["eer"] -= 0.02
+    (tmp_path / "better.json").write_text(json.dumps(better))
+    assert evaluated.again("--gate", tmp_path / "better.json", out=tmp_path) == 1
+    assert "worse: mean EER" in capsys.readouterr().out
+    assert evaluated.again("--gate", tmp_path / "better.json", "--gate-eer", 0.05, out=tmp_path) == 0
 
 
-def test_the_program_writes_table_plots_and_thresholds(miniature: Path, model: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "training.evaluate",
-        "--model",
-        str(model),
-        "--thresholds",
-        "--threads",
-        "1",
-    ]
-    command += ["--corpus", str(miniature / "utterances.csv"), "--trials", str(miniature / "trials")]
-    command += ["--enroll-speech", "2", "--out", str(tmp_path)]
-    subprocess.run(
-        command,
-        check=True,
-        capture_output=True,
-        timeout=110,
-    )
-    assert "| tiny |" in (tmp_path / "table.md").read_text()
-    assert "mean" in json.loads((tmp_path / "figures.json").read_text())["sets"]
-    for name in ("det.png", "scores.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-    calibration = load_calibration(model / "calibration.json")
-    assert calibration.impostor_trials == 48
-    assert calibration.operating_points
+def test_other_trials_are_no_ground_for_a_gate(
+    evaluated: Evaluated, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = evaluated.again("--gate", evaluated.out / "figures.json", "--most", 50, out=tmp_path)
+    assert code == 2
+    assert "different trials" in capsys.readouterr().err
+
+
+def test_what_was_not_measured_leaves_no_picture_of_an_earlier_run(
+    evaluated: Evaluated, tmp_path: Path
+) -> None:
+    (tmp_path / "conditions.png").write_bytes(b"old")
+    assert evaluated.again(out=tmp_path) == 0
+    assert not (tmp_path / "conditions.png").exists()
+    assert json.loads((tmp_path / "figures.json").read_text())["conditions"] == {}
+
+
+def test_a_folder_per_speaker_is_enough(tmp_path: Path) -> None:
+    clips = json.loads((DATA / "clips.json").read_text())
+    for voice in voices()[:3]:
+        (tmp_path / "home" / voice).mkdir(parents=True)
+        for clip in clips[voice][:2]:
+            shutil.copy(DATA / clip["file"], tmp_path / "home" / voice)
+    model = write_tiny_model(tmp_path / "tiny")
+    (model / "calibration.json").unlink()
+    words = ["--model", model, "--corpus", tmp_path / "home", "--out", tmp_path / "out", "--clips", "0"]
+    assert main([str(word) for word in words]) == 0
+    found = json.loads((tmp_path / "out/figures.json").read_text())
+    assert found["sets"]["home"]["target_trials"] == 3
+    assert found["sets"]["home"]["impostor_trials"] == 12
+    assert not found["calibrated"]
+    assert found["speakers_trained_on"] is None
+    assert found["trials"]["source"].startswith("drawn")
+    assert not (tmp_path / "out/reliability.png").exists()
+
+
+@pytest.mark.parametrize("wrong", ["missing", "empty.csv", "one-voice"])
+def test_what_cannot_be_measured_ends_with_one_line(
+    wrong: str, evaluated: Evaluated, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.csv").write_text("utterance_id,speaker_id,path\n")
+    (tmp_path / "one-voice/ada").mkdir(parents=True)
+    for take in (1, 2):
+        shutil.copy(DATA / f"ada-{take}.opus", tmp_path / "one-voice/ada")
+    words = ["--model", evaluated.model, "--corpus", tmp_path / wrong, "--out", tmp_path / "out"]
+    assert main([str(word) for word in words]) == 2
+    assert capsys.readouterr().err.startswith("timbre evaluate: ")
+    assert not (tmp_path / "out").exists()

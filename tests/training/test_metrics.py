@@ -2,10 +2,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.metrics import equal_error_rate, min_dcf, read_trials, threshold_at_fmr
+from training.metrics import (
+    act_dcf,
+    cllr,
+    draw_trials,
+    equal_error_rate,
+    error_rates,
+    min_cllr,
+    min_dcf,
+    read_trials,
+    threshold_at_fmr,
+)
 
 LABELS = np.array([1] * 50 + [0] * 200)
 
@@ -36,6 +46,7 @@ def test_two_normal_distributions_give_the_textbook_rate() -> None:
     assert equal_error_rate(scores, labels) == pytest.approx(norm.cdf(-1.0), abs=0.01)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.floats(0.1, 3.0))
 def test_only_the_order_of_scores_matters(seed: int, distance: float) -> None:
     scores, labels = normal_scores(distance, seed, 40, 160)
@@ -44,6 +55,7 @@ def test_only_the_order_of_scores_matters(seed: int, distance: float) -> None:
     assert min_dcf(stretched, labels) == pytest.approx(min_dcf(scores, labels))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([0.01, 0.05, 0.2]))
 def test_a_threshold_keeps_its_promise(seed: int, target: float) -> None:
     scores, labels = normal_scores(1.5, seed, 40, 300)
@@ -70,3 +82,99 @@ def test_a_wrong_list_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "set.txt").write_text(text)
     with pytest.raises(ValueError, match=r"set\.txt"):
         read_trials(tmp_path / "set.txt")
+
+
+def spoken(counts: dict[str, list[int]]) -> tuple[list[str], list[str], list[str]]:
+    """Utterances, speakers and sets, from how much each speaker of a set said."""
+    rows = [
+        (f"{home}{speaker}-{take}", f"{home}{speaker}", home)
+        for home, takes in counts.items()
+        for speaker, several in enumerate(takes)
+        for take in range(several)
+    ]
+    utterances, speakers, sets = zip(*rows, strict=True)
+    return list(utterances), list(speakers), list(sets)
+
+
+def test_trials_are_drawn_inside_a_set_and_say_who_spoke() -> None:
+    lists = draw_trials(*spoken({"a": [3, 2, 1], "b": [2, 2]}), most=1000)
+    assert {name: (int(t.labels.sum()), len(t.labels)) for name, t in lists.items()} == {
+        "a": (4, 15),  # every pair there is
+        "b": (2, 6),
+    }
+    for name, trials in lists.items():
+        for one, other, label in zip(trials.enroll, trials.test, trials.labels, strict=True):
+            assert one != other
+            assert one[0] == other[0] == name
+            assert (one.split("-")[0] == other.split("-")[0]) == bool(label)
+
+
+def test_most_limits_each_kind_of_trial_and_the_seed_decides_which() -> None:
+    who = spoken({"a": [4] * 6})
+    first, again, other = (draw_trials(*who, most=10, seed=seed)["a"] for seed in (1, 1, 2))
+    assert (first.labels == 1).sum() == (first.labels == 0).sum() == 10
+    assert len(set(zip(first.enroll, first.test, strict=True))) == 20
+    assert (first.enroll, first.test) == (again.enroll, again.test)
+    assert (first.enroll, first.test) != (other.enroll, other.test)
+
+
+def test_a_set_without_both_kinds_of_trial_has_no_list() -> None:
+    assert list(draw_trials(*spoken({"alone": [5], "once": [1, 1, 1], "both": [2, 1]}), most=9)) == ["both"]
+
+
+def calibrated(distance: float, seed: int = 0, each: int = 40000) -> tuple[np.ndarray, np.ndarray]:
+    """True log-likelihood ratios of two normal distributions that lie so many deviations apart."""
+    rng = np.random.default_rng(seed)
+    middle = distance**2 / 2
+    scores = np.concatenate([rng.normal(middle, distance, each), rng.normal(-middle, distance, each)])
+    return scores, np.repeat([1, 0], each)
+
+
+@pytest.mark.parametrize("distance", [1.0, 2.5, 4.0])
+def test_true_likelihood_ratios_cost_what_theory_says(distance: float) -> None:
+    from scipy.integrate import quad
+    from scipy.stats import norm
+
+    llr, labels = calibrated(distance)
+    middle = distance**2 / 2
+    theory, _ = quad(
+        lambda x: np.logaddexp(0, -x) / np.log(2) * norm.pdf(x, middle, distance), -60, 60, points=[0.0]
+    )
+    assert cllr(llr, labels) == pytest.approx(theory, rel=0.03)
+    assert min_cllr(llr, labels) == pytest.approx(theory, rel=0.03)
+    assert act_dcf(llr, labels) == pytest.approx(min_dcf(llr, labels), rel=0.03)
+
+
+def test_a_shifted_score_costs_more_but_tells_as_much() -> None:
+    llr, labels = calibrated(2.5)
+    assert cllr(llr + 3, labels) > cllr(llr, labels) + 0.2
+    assert act_dcf(llr + 3, labels) > min_dcf(llr, labels) + 0.5
+    assert min_cllr(llr + 3, labels) == pytest.approx(min_cllr(llr, labels))
+    assert min_cllr(np.exp(llr / 9), labels) == pytest.approx(min_cllr(llr, labels))
+
+
+def test_knowing_nothing_costs_one_bit_and_being_sure_and_right_nothing() -> None:
+    assert cllr(np.zeros(len(LABELS)), LABELS) == 1.0
+    assert min_cllr(np.zeros(len(LABELS)), LABELS) == pytest.approx(1.0)
+    assert cllr(np.where(LABELS == 1, 50.0, -50.0), LABELS) == pytest.approx(0.0, abs=1e-9)
+    assert min_cllr(LABELS * 2.0, LABELS) == 0.0
+
+
+def test_the_actual_cost_is_counted_at_the_threshold_of_bayes() -> None:
+    labels = np.array([1, 1, 1, 1, 0, 0, 0, 0])
+    threshold = np.log(99)
+    llr = np.array([9, 9, threshold - 0.1, threshold + 0.1, threshold + 0.1, -9, -9, -9], float)
+    assert act_dcf(llr, labels) == pytest.approx(1 / 4 + 99 * 1 / 4)
+    assert act_dcf(llr, labels, p_target=0.5, c_miss=2.0) == pytest.approx(1 / 4)
+
+
+def test_a_weight_counts_like_repetition() -> None:
+    scores, labels = normal_scores(1.5, targets=30, impostors=60)
+    counts = np.random.default_rng(1).integers(1, 4, len(labels))
+    repeated = np.repeat(scores, counts), np.repeat(labels, counts)
+    weights = counts.astype(float)
+    assert cllr(scores, labels, weights) == pytest.approx(cllr(*repeated))
+    assert min_cllr(scores, labels, weights) == pytest.approx(min_cllr(*repeated))
+    assert equal_error_rate(scores, labels, weights) == pytest.approx(equal_error_rate(*repeated))
+    fmr, _, thresholds = error_rates(scores, labels, weights)
+    assert fmr[5] == pytest.approx(np.mean(repeated[0][repeated[1] == 0] >= thresholds[5]))

@@ -7,6 +7,7 @@ from training.objectives import (
     ContrastiveLoss,
     MarginSoftmax,
     PairDistance,
+    PrototypicalLoss,
     SpeakerCosines,
     WarmUpCosine,
     margin_softmax_network,
@@ -97,3 +98,24 @@ def test_the_rate_warms_up_and_falls() -> None:
     assert int(np.argmax(values)) in (9, 10)
     assert np.all(np.diff(values[10:]) <= 1e-12)
     assert values[100] == pytest.approx(1e-5, rel=1e-3)
+
+
+def test_the_prototypical_loss_is_a_softmax_against_impostors_of_the_same_set() -> None:
+    vectors = np.random.default_rng(1).standard_normal((5, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    # Two crops of speaker 0, one each of 1 and 2 in the same set, and one of another set.
+    who = np.array([[0, 0], [0, 0], [1, 0], [2, 0], [3, 1]])
+    cosines = 10 * (vectors @ vectors.T).astype(np.float64)
+
+    def softmax(anchor: int, other: int) -> float:
+        right = np.exp(cosines[anchor, other] - 10 * 0.2)
+        wrong = np.exp(cosines[anchor, 2]) + np.exp(cosines[anchor, 3])
+        return float(-np.log(right / (right + wrong)))
+
+    expected = (softmax(0, 1) + softmax(1, 0)) / 5
+    assert float(PrototypicalLoss(0.2, 10.0)(who, vectors)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_prototypical_loss_leaves_alone_whoever_has_no_second_crop() -> None:
+    who = np.array([[0, 0], [1, 0], [2, 1]])
+    assert float(PrototypicalLoss()(who, np.eye(3, dtype=np.float32))) == 0.0

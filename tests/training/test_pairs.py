@@ -3,7 +3,7 @@ import pytest
 
 from app.arrays import Waveform
 from training.corpus import Corpus
-from training.pairs import Balance, Crops, PairBatches, SpeakerBatches
+from training.pairs import Balance, Crops, ImpostorBatches, PairBatches, SpeakerBatches
 
 COUNTS = {"big": [4, 4, 4, 4, 4, 4], "small": [1, 3]}
 
@@ -96,3 +96,29 @@ def test_a_corpus_without_dissimilar_pairs_is_refused(levels: Corpus) -> None:
     )
     with pytest.raises(ValueError, match="dissimilar"):
         PairBatches(Crops(alone, None, 0.05), Balance(), batch=4, steps=1)
+
+
+def test_impostors_of_a_batch_are_of_one_set_and_one_speed(levels: Corpus) -> None:
+    crops = Crops(levels, None, 0.05, speeds=(1.0, 1.1))
+    for seed in range(5):
+        data = ImpostorBatches(crops, Balance(), batch=12, steps=1, seed=seed, per_speaker=2, together=3)
+        waveforms, who = data[0]
+        assert waveforms.shape == (12, 800)
+        assert who["speakers"].tolist() == who["embedding"][:, 0].tolist()
+        for half in (slice(0, 6), slice(6, 12)):
+            assert len(set(who["embedding"][half, 1])) == 1
+            assert len(set(who["speakers"][half] // 8)) == 1
+        # The one speaker with a single recording has no pair to learn from.
+        assert 6 not in who["speakers"] % 8
+
+
+def test_several_crops_of_a_speaker_are_of_different_recordings(levels: Corpus) -> None:
+    data = SpeakerBatches(Crops(levels, None, 0.05), Balance(), batch=12, steps=1, per_speaker=3)
+    crops, _ = data[0]
+    for start in range(0, 12, 3):
+        assert len({recording(c) for c in crops[start : start + 3]}) == 3
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(levels: Corpus) -> None:
+    with pytest.raises(ValueError, match="multiple"):
+        SpeakerBatches(Crops(levels, None, 0.05), Balance(), batch=10, steps=1, per_speaker=2, together=3)

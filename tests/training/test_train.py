@@ -5,16 +5,18 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from training.augment import AugmentConfig
 from training.corpus import Corpus, load_corpus, read_manifest
-from training.early_signal import DevelopmentSignal
+from training.early_signal import EarlySignal
 from training.metrics import read_trial_folder
 from training.network import NetworkConfig, load_network
+from training.progress import read_history, read_state
 from training.recipe import Recipe, Stage, read_recipe
-from training.train import read_history, read_state, train
+from training.train import train
 
 # A run starts TensorFlow graphs, which takes a busy machine a while.
 pytestmark = pytest.mark.timeout(600)
@@ -55,7 +57,7 @@ def test_the_loss_falls_and_voices_are_told_apart(run: Path, development) -> Non
     assert len(losses) == 3
     assert losses[-1] < losses[0]
     branch = load_network(run / "branch.keras")
-    (rate,) = DevelopmentSignal(branch, *development, every=1).measure().values()
+    (rate,) = EarlySignal("dev_eer", branch, *development, every=1).measure().values()
     assert rate < 40.0  # chance is 50
 
 
@@ -126,7 +128,7 @@ def test_every_recipe_can_be_read(path: Path) -> None:
     assert read_recipe(path).stage
 
 
-@pytest.mark.parametrize("module", ["train", "export", "quantize", "evaluate"])
+@pytest.mark.parametrize("module", ["train", "export", "quantize", "evaluate", "importers", "shards"])
 def test_every_program_says_what_it_does(module: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"training.{module}", "--help"],
@@ -137,3 +139,35 @@ def test_every_program_says_what_it_does(module: str) -> None:
     )
     assert "usage" in done.stdout
     assert "--" in done.stdout
+
+
+def test_hard_impostors_go_on_from_the_centres_of_the_softmax(
+    recipe: Recipe, corpus: Corpus, tmp_path: Path
+) -> None:
+    hard = replace(SOFTMAX, epochs=1, steps=4, batch=8, per_speaker=2, together=2, impostor_weight=0.5)
+    # The centres stand still, so that what is there afterwards is what was taken over.
+    still = replace(hard, peak_rate=0.0, last_rate=0.0)
+    train(replace(recipe, stage=(SOFTMAX, still)), corpus, tmp_path)
+    first, second = (tmp_path / f"stage{n}-margin_softmax/training.keras" for n in (1, 2))
+    learnt, taken = (
+        keras.saving.load_model(path, compile=False).get_layer("speakers").weight for path in (first, second)
+    )
+    np.testing.assert_allclose(np.array(learnt), np.array(taken), atol=1e-6)
+    assert float(read_history(second.parent)[0]["accuracy"]) > 1 / len(corpus.speaker_ids)
+
+
+def test_speakers_aside_without_a_trial_are_an_error(recipe: Recipe, corpus: Corpus, tmp_path: Path) -> None:
+    assert corpus.divided(0.3)[1].speaker_ids == ["s3"]
+    with pytest.raises(ValueError, match="1 speakers kept aside"):
+        train(replace(recipe, aside=0.3), corpus, tmp_path)
+
+
+def test_the_best_epoch_is_chosen_by_the_speakers_aside(
+    recipe: Recipe, corpus: Corpus, development, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    stage = replace(SOFTMAX, epochs=2, steps=2, batch=2)
+    train(replace(recipe, stage=(stage,), aside=0.7), corpus, tmp_path, development=development)
+    rows = read_history(tmp_path / "stage1-margin_softmax")
+    best = read_state(tmp_path / "stage1-margin_softmax")["best"]
+    assert best == pytest.approx(min(float(row["aside_eer"]) for row in rows))
+    assert all(row["dev_eer"] for row in rows)

@@ -29,7 +29,8 @@ async def identify(request: Request, parts: Joined) -> IdentifyAnswer:
 
     A stranger and an empty gallery are `unknown`, two speakers too close to tell apart are
     `ambiguous`: both are answers. Every candidate is scored with what the database holds now,
-    so a deleted speaker is never among them.
+    so a deleted speaker is never among them; the margin is the lead in score of the first over
+    the second.
     """
     upload = await read_upload(request, parts.settings.max_upload_bytes)
     fields = upload.fields(IdentifyFields, parts=frozenset({"audio"}), lists=frozenset({"candidate_ids"}))

@@ -32,7 +32,8 @@ async def verify(request: Request, parts: Joined) -> VerifyAnswer:
     """Tell whether a recording is the voice of a speaker, or of a second clip. Also at `/v1/verify`.
 
     Send `speaker_id`, or a second recording in the part `audio_reference`. The threshold is your
-    own, or the one with a false-match rate of `target_fmr` on the model's trials, or the default.
+    own, or the one with an expected false-match rate of `target_fmr`, or the default; it is
+    compared with `score`, and the answer names the errors to expect at it.
     """
     upload = await read_upload(request, parts.settings.max_upload_bytes)
     fields = upload.fields(VerifyFields, parts=AUDIO_PARTS, lists=frozenset())
