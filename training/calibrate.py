@@ -22,7 +22,7 @@ import numpy as np
 from app.embedder import Embedder
 from app.errors import TimbreError
 from training.calibration_tables import tables
-from training.comparing import LEAST_SETS, SINGLE, Choice, Evidence, choose, compare_scorings, examples_of
+from training.choosing import LEAST_SETS, SINGLE, Choice, Evidence, choose, compare_scorings, examples_of
 from training.corpus import Source, read_sources
 from training.fitting import SIMILARITY_ONLY, Examples, Fit, cross_validated, fit, speaker_folds
 from training.metrics import Trials, act_dcf, cllr, min_cllr, min_dcf, read_trial_folder

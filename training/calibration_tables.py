@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from training.comparing import SINGLE, Choice, Costs, mean_over_enrolments
+from training.choosing import SINGLE, Choice, Costs, mean_over_enrolments
 
 
 def tables(

@@ -10,7 +10,7 @@ from app.scoring import ScoreModel, load_calibration
 from tests.tiny import write_tiny_model
 from tests.training.known import TERMS, known_trials
 from training.calibrate import check_speakers, main
-from training.comparing import SINGLE, Evidence, choose, mean_over_enrolments
+from training.choosing import SINGLE, Evidence, choose, mean_over_enrolments
 from training.corpus import Source, read_sources
 from training.fitting import SIMILARITY_ONLY, Examples
 from training.metrics import Trials, draw_trials, error_rates
