@@ -14,10 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a child sets its cores before anything of ours is imported
+    from training.corpus import Source
 
 CLIPS, SECONDS, BATCH = 400, 2.0, 32
 
@@ -56,7 +60,7 @@ def loading(corpus: Path | None, noises: Path | None, place: Path, steps: int) -
     return figures
 
 
-def recordings(corpus: Path | None, place: Path) -> list:  # type: ignore[type-arg]
+def recordings(corpus: Path | None, place: Path) -> list["Source"]:
     """Some recordings of the corpus, or synthetic ones as Opus files."""
     import numpy as np
     import soundfile
@@ -77,7 +81,7 @@ def recordings(corpus: Path | None, place: Path) -> list:  # type: ignore[type-a
 
 
 @contextmanager
-def clock() -> Iterator:  # type: ignore[type-arg]
+def clock() -> Iterator[Callable[[], float]]:
     """Gives a function that says how many seconds the block took."""
     started = time.perf_counter()
     ended: list[float] = []

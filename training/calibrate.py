@@ -28,7 +28,16 @@ from training.fitting import SIMILARITY_ONLY, Examples, Fit, cross_validated, fi
 from training.metrics import Trials, act_dcf, cllr, min_cllr, min_dcf, read_trial_folder
 from training.operating import Scored, calibration_content
 from training.plots import plot_det, plot_reliability
-from training.scored import Features, Measured, measure, read_features, sources_of
+from training.scored import (
+    Enrolments,
+    Features,
+    Measured,
+    add_enrolment_option,
+    add_reading_options,
+    measure,
+    read_features,
+    sources_of,
+)
 
 SHORT_S: Final = 1.0
 LONG_S: Final = 10.0
@@ -100,7 +109,7 @@ def prepare_trials(
     """
     measured: dict[float, BySet] = {}
     for seconds in sorted({SHORT_S, wanted, LONG_S}):
-        sets = measure(lists, sources, features, required_s=seconds)
+        sets = measure(lists, Enrolments(sources, features, seconds))
         measured[seconds] = {
             name: m.chosen(np.minimum(m.speech_s, m.enroll_speech_s) >= least_speech_s)
             for name, m in sets.items()
@@ -244,17 +253,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="timbre calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--model", type=Path, required=True, help="model folder; calibration.json is written into it")
-    add("--corpus", type=Path, required=True, metavar="RECORDINGS", help="manifest CSV or folder per speaker")
+    add_reading_options(parser)
+    add_enrolment_option(parser)
     add("--trials", type=Path, required=True, help="folder of trial lists, one .txt per set")
     add("--out", type=Path, required=True, help="folder for the tables and the pictures")
     add("--leave-out", nargs="*", default=[], metavar="SET", help="sets to report, but not to fit on")
-    add(
-        "--enroll-speech", type=float, default=4.0, metavar="S",
-        help="speech of an enrollment in seconds, as TIMBRE_REQUIRED_SPEECH_S (default: %(default)s)",
-    )  # fmt: skip
-    add("--threads", type=int, default=2, help="recordings embedded at once (default: %(default)s)")
-    add("--cache", type=Path, metavar="FOLDER", help="keep embeddings there for the next run")
     return parser
 
 

@@ -19,7 +19,7 @@ from app.embedder import Embedder
 from training.corpus import Source, read_sources
 from training.fitting import balance
 from training.metrics import Floats, Trials, equal_error_rate, error_rates, min_dcf, read_trial_folder
-from training.scored import Features, read_features, sources_of
+from training.scored import Features, add_reading_options, cosines, read_features, sources_of
 
 NEAREST = 100
 """Members of the cohort, nearest to an embedding, by whose similarities it is normalised."""
@@ -32,14 +32,9 @@ def normalised(
 
     Source: S. Cumani et al., "Comparison of speaker recognition approaches for real applications", 2011.
     """
-    keep = [
-        i
-        for i, pair in enumerate(zip(trials.enroll, trials.test, strict=True))
-        if all(u in features for u in pair)
-    ]
-    kept = trials.chosen(keep)
+    kept = trials.among(features, features)
     left, right = (np.stack([features[name].embedding for name in side]) for side in (kept.enroll, kept.test))
-    scores: Floats = np.sum(left * right, axis=1, dtype=np.float64)
+    scores = cosines(left, right)
     if cohort is not None:
         near = [np.sort(side @ cohort.T, axis=1)[:, -NEAREST:] for side in (left, right)]
         scores = np.mean([(scores - n.mean(axis=1)) / n.std(axis=1) for n in near], axis=0)
@@ -59,12 +54,9 @@ def line(scored: Sequence[tuple[Floats, npt.NDArray[np.int64]]]) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m training.cohort", description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--corpus", type=Path, required=True, help="manifest with train and dev split")
-    parser.add_argument("--trials", type=Path, required=True)
+    add_reading_options(parser)
+    parser.add_argument("--trials", type=Path, required=True, help="folder of trial lists, one .txt per set")
     parser.add_argument("--size", type=int, default=6000, help="recordings in the cohort")
-    parser.add_argument("--cache", type=Path)
-    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     lists, everything = read_trial_folder(args.trials), read_sources(args.corpus)
     training: list[Source] = read_sources(args.corpus, "train")

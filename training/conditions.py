@@ -38,7 +38,6 @@ class Changed:
 def measure_conditions(
     lists: Mapping[str, Trials],
     sources: Sequence[Source],
-    features: Mapping[str, Features],
     enrolments: Enrolments,
     embedder: Embedder,
     conditions: Sequence[Condition],
@@ -51,7 +50,6 @@ def measure_conditions(
     Args:
         lists: Trials by set; those of the chosen tested recordings are used.
         sources: All recordings of the trials.
-        features: Of every recording as it is.
         enrolments: Of the recordings as they are.
         embedder: The model.
         conditions: What is done to the recordings.
@@ -59,7 +57,10 @@ def measure_conditions(
             evenly spread over all.
         threads: Recordings changed and embedded at once.
     """
-    chosen = {family: _tests(lists, features, clips, family == "speech") for family in ("speech", "other")}
+    chosen = {
+        family: _tests(lists, enrolments.features, clips, family == "speech")
+        for family in ("speech", "other")
+    }
     wanted = {
         source.utterance_id: [
             c for c in conditions
@@ -75,7 +76,7 @@ def measure_conditions(
     with ThreadPoolExecutor(threads) as pool:
         bar = tqdm(pool.map(one, work), total=len(work), desc="changing recordings", unit="clip")
         found = dict(zip([source.utterance_id for source, _ in work], bar, strict=True))
-    return [_rescored(condition, found, lists, features, enrolments) for condition in conditions]
+    return [_rescored(condition, found, lists, enrolments) for condition in conditions]
 
 
 def _tests(
@@ -114,18 +115,15 @@ def _rescored(
     condition: Condition,
     found: Mapping[str, Mapping[str, Features | None]],
     lists: Mapping[str, Trials],
-    features: Mapping[str, Features],
     enrolments: Enrolments,
 ) -> Changed:
     outcome = {name: by[condition.name] for name, by in found.items() if condition.name in by}
     heard = {name: f for name, f in outcome.items() if f is not None}
     measured, untouched = {}, {}
     for home, trials in lists.items():
-        pairs = zip(trials.enroll, trials.test, strict=True)
-        keep = [i for i, (a, b) in enumerate(pairs) if a in features and b in heard]
-        kept = trials.chosen(keep)
+        kept = trials.among(enrolments.features, heard)
         if 0 < kept.labels.sum() < len(kept.labels):
-            measured[home] = score_trials(kept, features, enrolments, tested=heard)
-            untouched[home] = score_trials(kept, features, enrolments)
+            measured[home] = score_trials(kept, enrolments, tested=heard)
+            untouched[home] = score_trials(kept, enrolments)
     refused = 1 - len(heard) / len(outcome) if outcome else 0.0
     return Changed(condition, measured, untouched, refused)

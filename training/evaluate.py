@@ -33,7 +33,15 @@ from training.groups import Columns, groups, read_columns
 from training.metrics import Trials, draw_trials, read_trial_folder, read_trials
 from training.pictures import draw_pictures
 from training.report import table, write_report
-from training.scored import Enrolments, Measured, measure, read_features, sources_of
+from training.scored import (
+    Enrolments,
+    Measured,
+    add_enrolment_option,
+    add_reading_options,
+    measure,
+    read_features,
+    sources_of,
+)
 
 DRAWN = 5000
 """Trials of each kind and set that are drawn where no list is given."""
@@ -155,9 +163,10 @@ def evaluate(args: argparse.Namespace) -> tuple[dict[str, Any], Columns]:
         manifest = embedder.manifest
         score = score_model(args.model, manifest.sha256)
         features, refused = read_features(sources, embedder, threads=args.threads, cache=args.cache)
-        measured = measure(lists, sources, features, required_s=args.enroll_speech)
+        enrolments = Enrolments(sources, features, args.enroll_speech)
+        measured = measure(lists, enrolments)
         changed = measure_conditions(
-            lists, sources, features, Enrolments(sources, features, args.enroll_speech), embedder,
+            lists, sources, enrolments, embedder,
             conditions(noise) if clips else [], clips=clips, threads=args.threads,
         )  # fmt: skip
     sets = {name: set_row(m, score, effort.rounds) for name, m in sorted(measured.items())}
@@ -176,9 +185,7 @@ def evaluate(args: argparse.Namespace) -> tuple[dict[str, Any], Columns]:
         "mean": mean_row(list(sets.values())),
         "conditions": condition_rows(changed, score, effort.rounds),
         "groups": group_rows(measured, columns, score, effort.rounds),
-        "compare": compare(
-            args.model, args.compare, lists, sources, features, measured, args.threads, args.cache
-        )
+        "compare": compare(args.model, args.compare, sources, features, measured, args.threads, args.cache)
         if args.compare
         else None,
     }
@@ -236,8 +243,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="timbre evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--model", type=Path, required=True, help="model folder")
-    add("--corpus", type=Path, required=True, metavar="RECORDINGS", help="manifest CSV or folder per speaker")
+    add_reading_options(parser)
+    add_enrolment_option(parser)
     add("--split", help="only this split of the manifest, for trials that are drawn")
     add("--trials", type=Path, help="folder of trial lists, or one list")
     add("--out", type=Path, required=True, help="folder for figures, pictures and report")
@@ -247,12 +254,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--most", type=int, help="most trials of each kind and set")
     add("--quick", action="store_true", help="fewer changed recordings and rounds of the bootstrap")
     add("--clips", type=int, help="tested recordings of each set to change in every condition; 0: none")
-    add(
-        "--enroll-speech", type=float, default=4.0, metavar="S",
-        help="speech of an enrollment in seconds, as TIMBRE_REQUIRED_SPEECH_S (default: %(default)s)",
-    )  # fmt: skip
-    add("--threads", type=int, default=2, help="recordings embedded at once (default: %(default)s)")
-    add("--cache", type=Path, metavar="FOLDER", help="keep embeddings there for the next run")
     add("--card", action="store_true", help="write MODEL_CARD.md into the model's folder")
     add("--benchmark", type=Path, metavar="FILE", help="what a benchmark printed, for the card")
     gate, slack = parser.add_argument_group("gate"), Tolerances()

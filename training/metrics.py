@@ -1,9 +1,9 @@
 """Error rates of trials: scores that rise with likeness, and labels, 1 for one speaker → figures."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,11 @@ class Trials:
     def chosen(self, places: Sequence[int]) -> "Trials":
         """The trials at these places, in their order."""
         return Trials(self.labels[places], [self.enroll[i] for i in places], [self.test[i] for i in places])
+
+    def among(self, enroll: Container[str], test: Container[str]) -> "Trials":
+        """The trials whose first recording is among `enroll` and whose second is among `test`."""
+        pairs = enumerate(zip(self.enroll, self.test, strict=True))
+        return self.chosen([i for i, (a, b) in pairs if a in enroll and b in test])
 
     def thinned(self, most: int) -> "Trials":
         """At most `most` trials of each kind, evenly spread over the list."""
@@ -136,8 +141,7 @@ def min_dcf(
     Source: NIST speaker recognition evaluation plans.
     """
     fmr, fnmr, _ = error_rates(scores, labels)
-    cost = c_miss * p_target * fnmr + c_fa * (1 - p_target) * fmr
-    return float(min(cost.min() / min(c_miss * p_target, c_fa * (1 - p_target)), 1.0))
+    return float(min(np.min(_normalised_cost(fmr, fnmr, p_target, c_miss, c_fa)), 1.0))
 
 
 def act_dcf(
@@ -161,8 +165,13 @@ def act_dcf(
     threshold = np.log(c_fa * (1 - p_target) / (c_miss * p_target))
     missed = np.mean(llr[labels == 1] < threshold)
     passed = np.mean(llr[labels == 0] >= threshold)
-    cost = c_miss * p_target * missed + c_fa * (1 - p_target) * passed
-    return float(cost / min(c_miss * p_target, c_fa * (1 - p_target)))
+    return float(_normalised_cost(passed, missed, p_target, c_miss, c_fa))
+
+
+def _normalised_cost(fmr: Any, fnmr: Any, p_target: float, c_miss: float, c_fa: float) -> Any:
+    """Detection cost of error rates, divided by the better of always yes and always no."""
+    of_misses, of_passes = c_miss * p_target, c_fa * (1 - p_target)
+    return (of_misses * fnmr + of_passes * fmr) / min(of_misses, of_passes)
 
 
 def cllr(llr: Floats, labels: npt.NDArray[np.int64], weights: Floats | None = None) -> float:

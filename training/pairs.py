@@ -66,17 +66,21 @@ class Crops:
         """Speakers times speeds."""
         return len(self.of_speaker) * len(self.speeds)
 
+    def of_class(self, label: int) -> tuple[npt.NDArray[np.intp], float]:
+        """Recordings and speed of class `label` = speed number * speakers + speaker number."""
+        speed_number, speaker = divmod(label, len(self.of_speaker))
+        return self.of_speaker[speaker], self.speeds[speed_number]
+
     def draw(self, label: int, rng: np.random.Generator) -> Waveform:
-        """One crop of class `label` = speed number * speakers + speaker number."""
-        factor = self.speeds[label // len(self.of_speaker)]
-        recordings = self.of_speaker[label % len(self.of_speaker)]
+        """One crop of a class."""
+        recordings, factor = self.of_class(label)
         return self.crop(int(recordings[rng.integers(len(recordings))]), factor, rng)
 
     def draw_several(self, label: int, count: int, rng: np.random.Generator) -> list[Waveform]:
         """`count` crops of a class, of different recordings as far as the speaker has them."""
-        recordings = rng.permutation(self.of_speaker[label % len(self.of_speaker)])
-        factor = self.speeds[label // len(self.of_speaker)]
-        return [self.crop(int(recording), factor, rng) for recording in np.resize(recordings, count)]
+        recordings, factor = self.of_class(label)
+        drawn = np.resize(rng.permutation(recordings), count)
+        return [self.crop(int(recording), factor, rng) for recording in drawn]
 
     def crop(self, recording: int, factor: float, rng: np.random.Generator) -> Waveform:
         """One crop of one recording, sped up by `factor` and augmented: float32 (samples,)."""
@@ -115,6 +119,12 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return self.steps
 
+    def weights_of_several(self) -> npt.NDArray[np.float64]:
+        """The weights of the speakers with several recordings, sum 1; of all when nobody has several."""
+        several = np.array([len(recordings) > 1 for recordings in self.crops.of_speaker])
+        weights = self.weights * several if several.any() else self.weights
+        return np.asarray(weights / weights.sum())
+
     def generator(self, index: int) -> np.random.Generator:
         """The source of chance of one batch of the epoch."""
         return np.random.default_rng((self.seed, self.epoch, index))
@@ -135,9 +145,8 @@ class SpeakerBatches(Batches):
             raise ValueError(f"a batch of {self.batch} is no multiple of {per_speaker} x {together}")
         self.per_speaker, self.together = per_speaker, together
         names, self.homes = np.unique(self.crops.corpus.set_of_speaker, return_inverse=True)
-        several = np.array([len(r) > 1 for r in self.crops.of_speaker])
-        if per_speaker > 1 and several.any():
-            self.weights = self.weights * several / (self.weights * several).sum()
+        if per_speaker > 1:
+            self.weights = self.weights_of_several()
         self.of_set = np.bincount(self.homes, self.weights, minlength=len(names))
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], Any]:
@@ -186,9 +195,7 @@ class PairBatches(Batches):
         super().__init__(*args, **kwargs)
         self.home = self.crops.corpus.set_of_speaker
         self.members = {name: np.flatnonzero(np.array(self.home) == name) for name in set(self.home)}
-        several = np.array([len(r) > 1 for r in self.crops.of_speaker])
-        self.similar = self.weights * several if several.any() else self.weights
-        self.similar = self.similar / self.similar.sum()
+        self.similar = self.weights_of_several()
         self.dissimilar = self.weights * [len(self.members[name]) > 1 for name in self.home]
         if self.dissimilar.sum() == 0:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Recordings and trial lists → scored trials, through the service's own path from bytes to embedding."""
 
+import argparse
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -162,6 +163,23 @@ def sources_of(lists: Mapping[str, Trials], sources: Sequence[Source]) -> list[S
     return [source for source in sources if source.speaker_id in speakers]
 
 
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every program that embeds recordings with a model."""
+    add = parser.add_argument
+    add("--model", type=Path, required=True, help="model folder")
+    add("--corpus", type=Path, required=True, metavar="RECORDINGS", help="manifest CSV or folder per speaker")
+    add("--threads", type=int, default=2, help="recordings embedded at once (default: %(default)s)")
+    add("--cache", type=Path, metavar="FOLDER", help="keep embeddings there for the next run")
+
+
+def add_enrolment_option(parser: argparse.ArgumentParser) -> None:
+    """The option of the programs that score recordings against enrolments."""
+    parser.add_argument(
+        "--enroll-speech", type=float, default=4.0, metavar="S",
+        help="speech of an enrollment in seconds, as TIMBRE_REQUIRED_SPEECH_S (default: %(default)s)",
+    )  # fmt: skip
+
+
 def features_of(data: bytes, embedder: Embedder) -> Features:
     """Features of one recording from the bytes of its file.
 
@@ -232,33 +250,19 @@ def _read_cache(path: Path) -> dict[str, Features | None]:
         return dict.fromkeys(arrays["refused"].tolist()) | {name: Features(*row) for name, row in heard}
 
 
-def measure(
-    lists: Mapping[str, Trials],
-    sources: Sequence[Source],
-    features: Mapping[str, Features],
-    *,
-    required_s: float = 4.0,
-) -> dict[str, Measured]:
+def measure(lists: Mapping[str, Trials], enrolments: Enrolments) -> dict[str, Measured]:
     """Scores every trial of two recordings with features, by the model and against enrolments.
 
     Args:
         lists: Trial lists by set.
-        sources: Recordings, see `sources_of`.
-        features: Of each recording, see `read_features`.
-        required_s: Speech of an enrolment, in seconds.
+        enrolments: Of the recordings, see `sources_of` and `read_features`.
     """
-    enrolments = Enrolments(sources, features, required_s)
-    measured = {}
-    for name, trials in lists.items():
-        pairs = zip(trials.enroll, trials.test, strict=True)
-        keep = [i for i, (a, b) in enumerate(pairs) if a in features and b in features]
-        measured[name] = score_trials(trials.chosen(keep), features, enrolments)
-    return measured
+    known = enrolments.features
+    return {name: score_trials(trials.among(known, known), enrolments) for name, trials in lists.items()}
 
 
 def score_trials(
     trials: Trials,
-    features: Mapping[str, Features],
     enrolments: Enrolments,
     *,
     tested: Mapping[str, Features] | None = None,
@@ -267,12 +271,11 @@ def score_trials(
 
     Args:
         trials: Trials whose recordings all have features.
-        features: Of the recordings.
-        enrolments: Of the same recordings.
+        enrolments: Of the recordings.
         tested: Features of the tested recordings, where those are not the same (changed recordings).
     """
-    left = [features[name] for name in trials.enroll]
-    right = [(tested or features)[name] for name in trials.test]
+    left = [enrolments.features[name] for name in trials.enroll]
+    right = [(enrolments.features if tested is None else tested)[name] for name in trials.test]
     against = [enrolments.of(a, b) for a, b in zip(trials.enroll, trials.test, strict=True)]
     nearest = [
         (np.nan, np.nan, np.nan)
@@ -291,8 +294,8 @@ def score_trials(
         test_speakers=np.array([enrolments.speaker[name] for name in trials.test], np.str_),
         enroll_speech_s=np.array([f.speech_s for f in left]),
         speech_s=np.array([f.speech_s for f in right]),
-        scores=_cosines(np.stack([f.embedding for f in left]), np.stack([f.embedding for f in right])),
-        baseline=_cosines(np.stack([row[id(f)] for f in left]), np.stack([row[id(f)] for f in right])),
+        scores=cosines(np.stack([f.embedding for f in left]), np.stack([f.embedding for f in right])),
+        baseline=cosines(np.stack([row[id(f)] for f in left]), np.stack([row[id(f)] for f in right])),
         enrolled=enrolled,
         enrolled_best=best,
         enrolled_speech_s=enrolled_speech_s,
@@ -300,5 +303,6 @@ def score_trials(
     )
 
 
-def _cosines(left: Embeddings, right: Embeddings) -> Floats:
+def cosines(left: Embeddings, right: Embeddings) -> Floats:
+    """Cosines of unit vectors, row by row: 2 x float32 (trials, dim) → float64 (trials,)."""
     return np.asarray(np.sum(left * right, axis=1, dtype=np.float64))

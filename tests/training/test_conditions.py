@@ -60,7 +60,6 @@ def changed(embedder: Embedder) -> dict[str, Changed]:
     found = measure_conditions(
         {"home": TRIALS},
         SOURCES,
-        features,
         Enrolments(SOURCES, features, required_s=3.0),
         embedder,
         conditions,
@@ -104,6 +103,6 @@ def test_a_file_that_is_gone_is_an_error(embedder: Embedder, tmp_path: Path) -> 
     trials = Trials(np.array([1, 0]), ["a", "a"], ["b", "b"])
     with pytest.raises(FileNotFoundError):
         measure_conditions(
-            {"home": trials}, sources, features, Enrolments(sources, features, 1.0), embedder,
+            {"home": trials}, sources, Enrolments(sources, features, 1.0), embedder,
             [Condition("codec", "as it is", as_it_is)], clips=1,
         )  # fmt: skip

@@ -11,7 +11,7 @@ from tests.training.conftest import Evaluated
 from training.corpus import read_sources
 from training.evaluate import main
 from training.metrics import equal_error_rate, read_trials
-from training.scored import measure, read_features, sources_of
+from training.scored import Enrolments, measure, read_features, sources_of
 
 
 def test_a_run_leaves_figures_a_table_and_pictures(evaluated: Evaluated) -> None:
@@ -26,7 +26,7 @@ def test_the_figures_are_those_of_the_services_own_path(evaluated: Evaluated) ->
     sources = sources_of(lists, read_sources(evaluated.manifest))
     embedder = Embedder.load(evaluated.model)
     try:
-        measured = measure(lists, sources, read_features(sources, embedder)[0])["espeak"]
+        measured = measure(lists, Enrolments(sources, read_features(sources, embedder)[0], 4.0))["espeak"]
     finally:
         embedder.close()
     row = evaluated.figures["sets"]["espeak"]

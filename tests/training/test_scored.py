@@ -37,7 +37,7 @@ def test_an_enrolment_has_enough_speech_and_never_the_tested_recording() -> None
 def test_a_trial_says_who_spoke_how_long_and_how_alike() -> None:
     features = FEATURES | {"u3": replace(FEATURES["u3"], embedding=centroid(AXES[[1, 1, 2]]), speech_s=0.7)}
     trials = Trials(np.array([0, 1, 0]), ["u1", "u0", "u3"], ["u3", "u1", "u0"])
-    m = score_trials(trials, features, Enrolments(SOURCES, features, required_s=2.0))
+    m = score_trials(trials, Enrolments(SOURCES, features, required_s=2.0))
     assert m.enroll_speakers.tolist() == ["ann", "ann", "bob"]
     assert m.test_speakers.tolist() == ["bob", "ann", "ann"]
     np.testing.assert_allclose(m.speech_s, [0.7, 1.5, 1.5])
@@ -57,10 +57,10 @@ def test_a_changed_recording_is_tested_while_the_enrolled_one_stays() -> None:
     trials = Trials(np.array([1, 0]), ["u0", "u3"], ["u1", "u1"])
     enrolments = Enrolments(SOURCES, FEATURES, required_s=1.0)
     changed = {"u1": replace(FEATURES["u1"], embedding=AXES[0], speech_s=0.5)}
-    m = score_trials(trials, FEATURES, enrolments, tested=changed)
+    m = score_trials(trials, enrolments, tested=changed)
     np.testing.assert_allclose(m.scores, [1, 0], atol=1e-6)
     np.testing.assert_allclose(m.speech_s, [0.5, 0.5])
-    np.testing.assert_allclose(score_trials(trials, FEATURES, enrolments).scores, [0, 0], atol=1e-6)
+    np.testing.assert_allclose(score_trials(trials, enrolments).scores, [0, 0], atol=1e-6)
 
 
 def test_a_trial_of_an_unknown_utterance_is_an_error(miniature: Path, tmp_path: Path) -> None:
@@ -90,6 +90,6 @@ def test_features_are_kept_and_only_new_recordings_are_embedded(
         assert kept[name].embedding.dtype == np.float32
         assert kept[name].speech_s == features.speech_s
         assert kept[name].snr_db == pytest.approx(features.snr_db, nan_ok=True)
-    measured = measure(lists, sources, kept, required_s=2.0)["tiny"]
+    measured = measure(lists, Enrolments(sources, kept, 2.0))["tiny"]
     assert len(measured.labels) == 66
     assert measured.has_both_kinds
