@@ -95,13 +95,14 @@ def steps_of_a_child(devices: int, steps: int, channels: int) -> None:
     import numpy as np
 
     from training.devices import compiles, share_among_devices
+    from training.methods.margin_softmax import classifier
     from training.network import NetworkConfig, build_network
-    from training.objectives import MarginSoftmax, margin_softmax_network
+    from training.objectives import MarginSoftmax
 
     if keras.backend.backend() == "jax":
         share_among_devices(str(devices))
     network = NetworkConfig(channels=channels, aggregate=2 * channels)
-    model = margin_softmax_network(build_network(network), 1000)
+    model = classifier(build_network(network), 1000)
     model.compile(keras.optimizers.AdamW(1e-4), MarginSoftmax(), jit_compile=compiles())
     rng = np.random.default_rng(0)
     waveforms = rng.standard_normal((BATCH, int(SECONDS * 16000))).astype(np.float32) / 10

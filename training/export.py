@@ -32,7 +32,7 @@ from app.arrays import SAMPLE_RATE_HZ, Embeddings, Waveform
 from app.embedder import Embedder, Manifest
 from app.embedder.golden import write_golden
 from training.frontend import WINDOW
-from training.network import load_network
+from training.methods import load_network
 from training.onnx_files import FILE_NAMES, described, save_with_metadata
 from training.recordings import read_speech
 from training.signals import speech_like

@@ -1,6 +1,7 @@
 """The front end, inside the graph: waveform → log-mel spectrogram, mean-normalised over time."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import keras
 import librosa
@@ -25,6 +26,25 @@ def _fourier_kernel() -> npt.NDArray[np.float32]:
     phase = 2 * np.pi * np.outer(n, np.arange(_FFT // 2 + 1)) / _FFT
     kernel = window[:, None] * np.concatenate([np.cos(phase), -np.sin(phase)], axis=1)
     return np.asarray(kernel.reshape(WINDOW // _STEP, _STEP, -1), np.float32)
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """What a network hears; a recipe names it in its section [front_end]."""
+
+    kind: Literal["log_mel"] = "log_mel"
+    """Log-mel spectrogram."""
+    bands: int = 80
+    """Mel bands."""
+
+
+LOG_MEL = FrontEnd()
+"""What the shipped model hears."""
+
+
+def front_end(config: FrontEnd) -> keras.layers.Layer:
+    """The layer of a front end: waveform (batch, samples) → (batch, frames, features), named by its kind."""
+    return LogMel(config.bands, name=config.kind)
 
 
 @keras.saving.register_keras_serializable("timbre")

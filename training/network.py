@@ -2,21 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
 from keras import layers, ops
 
-from training.frontend import LogMel, SpecAugment
+from training.frontend import LOG_MEL, FrontEnd, SpecAugment, front_end
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """Size of the network; the defaults are the shipped model's."""
 
-    bands: int = 80
-    """Mel bands of the front end."""
     channels: int = 256
     """Width of the convolutions."""
     dilations: Sequence[int] = (1, 2, 3, 4)
@@ -33,9 +30,10 @@ class NetworkConfig:
     """Most frames that SpecAugment masks."""
 
 
-def _convolution(
+def convolution(
     x: keras.KerasTensor, channels: int, width: int, name: str, dilation: int = 1, strides: int = 1
 ) -> keras.KerasTensor:
+    """Convolution over time and batch normalisation."""
     x = layers.Conv1D(
         channels,
         width,
@@ -48,12 +46,12 @@ def _convolution(
     return layers.BatchNormalization(momentum=0.95, epsilon=1e-5, name=f"{name}_norm")(x)
 
 
-def _block(
+def block(
     x: keras.KerasTensor, channels: int, dilation: int, bottleneck: int, name: str
 ) -> keras.KerasTensor:
     """Residual block: one dilated dense convolution, one pointwise, squeeze-excitation over time."""
-    y = layers.ReLU()(_convolution(x, channels, 3, f"{name}_a", dilation=dilation))
-    y = _convolution(y, channels, 1, f"{name}_b")
+    y = layers.ReLU()(convolution(x, channels, 3, f"{name}_a", dilation=dilation))
+    y = convolution(y, channels, 1, f"{name}_b")
     gate = layers.GlobalAveragePooling1D(keepdims=True)(y)
     gate = layers.Dense(bottleneck, activation="relu", name=f"{name}_squeeze")(gate)
     gate = layers.Dense(channels, activation="sigmoid", name=f"{name}_excite")(gate)
@@ -100,23 +98,27 @@ class AttentiveStatistics(layers.Layer):
         return {**super().get_config(), "bottleneck": self.bottleneck}
 
 
-def build_network(config: NetworkConfig = NetworkConfig()) -> keras.Model:
+def build_network(config: NetworkConfig = NetworkConfig(), heard: FrontEnd = LOG_MEL) -> keras.Model:
     """Builds the embedding network, front end included.
+
+    Args:
+        config: Its size.
+        heard: Its front end.
 
     Returns:
         A model from float32 waveforms (batch, samples), 16 kHz, [-1, 1], to float32 embeddings
         (batch, dim) of unit length. Any length of at least one window (400 samples) is taken.
     """
     waveform = keras.Input((None,), name="waveform", dtype="float32")
-    x = LogMel(config.bands, name="log_mel")(waveform)
+    x = front_end(heard)(waveform)
     x = SpecAugment(config.mask_bands, config.mask_frames, name="spec_augment")(x)
     # Half the frame rate from the first convolution on: half the cost of everything that follows.
-    x = layers.ReLU()(_convolution(x, config.channels, 5, "stem", strides=2))
+    x = layers.ReLU()(convolution(x, config.channels, 5, "stem", strides=2))
     outputs = [x]
     for i, dilation in enumerate(config.dilations, 1):
-        outputs.append(_block(outputs[-1], config.channels, dilation, config.bottleneck, f"block{i}"))
+        outputs.append(block(outputs[-1], config.channels, dilation, config.bottleneck, f"block{i}"))
     x = layers.Concatenate()(outputs[1:])
-    x = layers.ReLU()(_convolution(x, config.aggregate, 1, "aggregate"))
+    x = layers.ReLU(name="frames")(convolution(x, config.aggregate, 1, "aggregate"))
     # Under mixed precision the convolutions alone are half-sized: a variance over time wants its digits.
     single = {"dtype": "float32"}
     x = AttentiveStatistics(config.bottleneck, name="pool", **single)(x)
@@ -125,19 +127,3 @@ def build_network(config: NetworkConfig = NetworkConfig()) -> keras.Model:
     x = layers.BatchNormalization(momentum=0.95, epsilon=1e-5, name="project_norm", **single)(x)
     embedding = layers.UnitNormalization(axis=-1, name="embedding", **single)(x)
     return keras.Model(waveform, embedding, name="timbre")
-
-
-def load_network(path: Path) -> keras.Model:
-    """Reads an embedding network that `training.train` saved (.keras).
-
-    Whatever precision and backend it was trained in, it computes in float32 here, as its weights are.
-    """
-    trained = keras.saving.load_model(path, compile=False)
-    if all(layer.compute_dtype == "float32" for layer in trained.layers):
-        return trained
-    network = keras.models.clone_model(
-        trained,
-        clone_function=lambda layer: type(layer).from_config({**layer.get_config(), "dtype": "float32"}),
-    )
-    network.set_weights(trained.get_weights())
-    return network

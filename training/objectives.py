@@ -1,4 +1,4 @@
-"""What is learnt: a large-margin softmax over speakers, and the contrastive loss of a Siamese network."""
+"""Losses and learning rates that methods share: margin softmax, contrastive and prototypical loss."""
 
 import math
 from typing import Any
@@ -179,30 +179,6 @@ class PrototypicalLoss(keras.losses.Loss):
         return {**super().get_config(), "margin": self.margin, "scale": self.scale}
 
 
-def margin_softmax_network(
-    branch: keras.Model, classes: int, centres: int = 1, with_embedding: bool = False
-) -> keras.Model:
-    """The embedding branch under a speaker classifier: waveform → cosines (batch, classes).
-
-    Args:
-        branch: The embedding network.
-        classes: Number of speakers.
-        centres: Centres per speaker.
-        with_embedding: Adds the embedding as a second output; the outputs then have names.
-    """
-    cosines = SpeakerCosines(classes, centres, name="speakers")(branch.output)
-    outputs = {"speakers": cosines, "embedding": branch.output} if with_embedding else cosines
-    return keras.Model(branch.input, outputs, name="classifier")
-
-
-def siamese_network(branch: keras.Model, radius: float = 3.0) -> keras.Model:
-    """The same branch twice: two waveforms → distance (batch,)."""
-    left = keras.Input((None,), name="left", dtype="float32")
-    right = keras.Input((None,), name="right", dtype="float32")
-    distance = PairDistance(radius, name="distance")([branch(left), branch(right)])
-    return keras.Model([left, right], distance, name="siamese")
-
-
 @keras.saving.register_keras_serializable("timbre")
 class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
     """Rises linearly to `peak` in `warm_up` steps, then falls as a half cosine to `last` at `steps`."""
@@ -219,3 +195,27 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         return {"peak": self.peak, "warm_up": self.warm_up, "steps": self.steps, "last": self.last}
+
+
+@keras.saving.register_keras_serializable("timbre")
+class WarmUpPolynomial(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to `peak` in `warm_up` steps, then falls to `last` at `steps` as a power."""
+
+    def __init__(self, peak: float, warm_up: int, steps: int, last: float = 0.0, power: float = 1.0) -> None:
+        self.peak, self.warm_up, self.steps, self.last, self.power = peak, warm_up, steps, last, power
+
+    def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
+        step = ops.cast(step, "float32")
+        rise = self.peak * (step + 1) / max(self.warm_up, 1)
+        left = ops.clip((self.steps - step) / max(self.steps - self.warm_up, 1), 0.0, 1.0)
+        fall = self.last + (self.peak - self.last) * left**self.power
+        return ops.where(step < self.warm_up, rise, fall)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "peak": self.peak,
+            "warm_up": self.warm_up,
+            "steps": self.steps,
+            "last": self.last,
+            "power": self.power,
+        }

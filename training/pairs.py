@@ -35,6 +35,13 @@ class Balance:
         seconds = np.bincount(corpus.speakers, corpus.lengths, minlength=count) / SAMPLE_RATE_HZ
         return self.of_speakers(np.bincount(corpus.speakers, minlength=count), seconds, corpus.set_of_speaker)
 
+    def of_recordings(self, corpus: Corpus) -> npt.NDArray[np.float64]:
+        """Probability of each recording, blind to its speaker: (recordings,), sums to 1."""
+        names, sets = np.unique(corpus.sets, return_inverse=True)
+        share = np.bincount(sets, corpus.lengths, minlength=len(names)) ** self.hours
+        weight = (share / np.bincount(sets))[sets]
+        return np.asarray(weight / weight.sum())
+
     def of_speakers(
         self, clips: npt.ArrayLike, seconds: npt.ArrayLike, sets: Sequence[str]
     ) -> npt.NDArray[np.float64]:
@@ -113,7 +120,7 @@ class Batches(keras.utils.PyDataset):
     ) -> None:
         super().__init__(**kwargs)
         self.crops, self.batch, self.steps, self.seed = crops, batch, steps, seed
-        self.weights = balance.weights(crops.corpus)
+        self.balance, self.weights = balance, balance.weights(crops.corpus)
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -128,6 +135,31 @@ class Batches(keras.utils.PyDataset):
     def generator(self, index: int) -> np.random.Generator:
         """The source of chance of one batch of the epoch."""
         return np.random.default_rng((self.seed, self.epoch, index))
+
+
+class RecordingBatches(Batches):
+    """Batches of (waveforms float32 (batch, samples), zeros (batch,)), drawn without speaker labels.
+
+    A recording is drawn by its set, as a power of the set's hours, and is of one weight inside it.
+
+    Args:
+        views: Crops of each recording, each changed in its own way; with 2 the batch's input is a pair
+            of arrays.
+    """
+
+    def __init__(self, *args: Any, views: int = 1, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.views = views
+        self.recording_weights = self.balance.of_recordings(self.crops.corpus)
+
+    def __getitem__(self, index: int) -> tuple[Any, npt.NDArray[np.float32]]:
+        rng = self.generator(index)
+        drawn = rng.choice(len(self.recording_weights), self.batch, p=self.recording_weights)
+        sides = [
+            np.stack([self.crops.crop(int(recording), 1.0, rng) for recording in drawn])
+            for _ in range(self.views)
+        ]
+        return sides[0] if self.views == 1 else tuple(sides), np.zeros(self.batch, np.float32)
 
 
 class SpeakerBatches(Batches):

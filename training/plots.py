@@ -27,7 +27,7 @@ def plot_history(rows: Sequence[Mapping[str, str]], path: Path) -> None:
     left.plot([int(r["epoch"]) for r in rows], [float(r["loss"]) for r in rows])
     left.set(xlabel="epoch", ylabel="training loss")
     for name, words in (("aside_eer", "speakers kept aside"), ("dev_eer", "development trials")):
-        measured = [(int(r["epoch"]), float(r[name])) for r in rows if r[name]]
+        measured = [(int(r["epoch"]), float(r[name])) for r in rows if r.get(name)]
         if measured:
             right.plot(*zip(*measured, strict=True), marker="o", label=words)
     right.set(xlabel="epoch", ylabel="EER, mean over sets (%)")

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import keras
 
 from training.objectives import MarginSoftmax
 from training.plots import plot_history
-from training.recipe import Stage
 
 
 class MarginSchedule(keras.callbacks.Callback):
@@ -19,15 +19,15 @@ class MarginSchedule(keras.callbacks.Callback):
     All of an epoch has the margin of its middle: within an epoch, JAX keeps the model's state to itself.
     """
 
-    def __init__(self, loss: MarginSoftmax, stage: Stage) -> None:
+    def __init__(self, loss: MarginSoftmax, epochs: int, span: tuple[float, float]) -> None:
         super().__init__()
-        self.loss, self.stage = loss, stage
+        self.loss, self.epochs, self.span = loss, epochs, span
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        stage = self.stage
-        done = (epoch + 0.5) / stage.epochs
-        share = (done - stage.margin_from) / max(stage.margin_until - stage.margin_from, 1e-9)
-        self.loss.margin_now.assign(stage.margin * min(max(share, 0.0), 1.0))
+        first, last = self.span
+        done = (epoch + 0.5) / self.epochs
+        share = (done - first) / max(last - first, 1e-9)
+        self.loss.margin_now.assign(self.loss.margin * min(max(share, 0.0), 1.0))
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -40,13 +40,17 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(self, branch: keras.Model, folder: Path) -> None:
         super().__init__()
         self.branch, self.folder = branch, folder
+        self.began = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         for model, name in ((self.model, "training.keras"), (self.branch, "branch.keras")):
             model.save(self.folder / f"new-{name}")
             (self.folder / f"new-{name}").replace(self.folder / name)
         logs = dict(logs or {})
-        logs.setdefault("accuracy", logs.get("speakers_accuracy", ""))
+        logs["seconds"] = round(time.monotonic() - self.began, 2)
         best = read_state(self.folder).get("best", float("inf"))
         signal = logs.get("aside_eer", logs.get("dev_eer", float("inf")))
         if signal < best:
@@ -59,11 +63,11 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _history(self, epoch: int, logs: dict[str, Any]) -> None:
         path = self.folder / "history.csv"
-        names = ["epoch", "loss", "learning_rate", "accuracy", "margin", "aside_eer", "dev_eer"]
         rows = read_history(self.folder)[:epoch]
-        rows.append({"epoch": str(epoch + 1), **{n: str(logs.get(n, "")) for n in names[1:]}})
+        rows.append({"epoch": str(epoch + 1), **{name: str(value) for name, value in logs.items()}})
+        names = list(dict.fromkeys(name for row in rows for name in row))
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names)
+            writer = csv.DictWriter(file, names, restval="")
             writer.writeheader()
             writer.writerows(rows)
         plot_history(rows, self.folder / "history.png")

@@ -1,12 +1,15 @@
 """A recipe: a TOML file that says how a model is trained, read into one frozen object."""
 
 import tomllib
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from training.augment import AugmentConfig
 from training.corpus import Silence
+from training.frontend import FrontEnd
+from training.methods import method_named
 from training.network import NetworkConfig
 from training.pairs import Balance
 
@@ -15,8 +18,8 @@ from training.pairs import Balance
 class Stage:
     """One objective, trained for a number of epochs; stages follow each other on one branch."""
 
-    objective: Literal["margin_softmax", "contrastive"]
-    """What is learnt: a large-margin softmax over speakers, or the contrastive loss of pairs."""
+    objective: str
+    """The method, a file of training/methods: margin_softmax, contrastive, cpc …"""
     epochs: int
     """Epochs of `steps` batches each."""
     steps: int = 250
@@ -33,26 +36,16 @@ class Stage:
     """Batches until the highest learning rate."""
     weight_decay: float = 1e-4
     """Decoupled weight decay."""
-    margin: float = 0.2
-    """Margin: an angle in radians for margin_softmax, a distance for contrastive."""
-    margin_from: float = 0.2
-    """Share of the stage after which the angular margin starts to rise from zero."""
-    margin_until: float = 0.6
-    """Share of the stage after which the angular margin stands at its full value."""
-    scale: float = 30.0
-    """Factor before the softmax (margin_softmax)."""
-    centres: int = 1
-    """Centres per speaker (margin_softmax)."""
-    per_speaker: int = 1
-    """Crops of each speaker in a batch, of different recordings where there are several (margin_softmax)."""
-    together: int = 1
-    """Speakers of a batch that are drawn from one set, as hard impostors (margin_softmax)."""
-    impostor_weight: float = 0.0
-    """Weight of the prototypical loss beside the softmax; needs per_speaker and together above 1."""
-    radius: float = 3.0
-    """Radius of the sphere on which distances are taken (contrastive)."""
+    decay: Literal["cosine", "polynomial"] = "cosine"
+    """How the learning rate falls; polynomial is a straight line."""
     speeds: tuple[float, ...] = (1.0,)
     """Playing speeds; each makes new speakers."""
+    options: Any = None
+    """The method's own settings, which stand among the common ones in the file; None takes its defaults."""
+
+    def __post_init__(self) -> None:
+        if self.options is None:
+            object.__setattr__(self, "options", method_named(self.objective).Options())
 
 
 @dataclass(frozen=True)
@@ -61,6 +54,7 @@ class Recipe:
 
     stage: tuple[Stage, ...]
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    front_end: FrontEnd = field(default_factory=FrontEnd)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     balance: Balance = field(default_factory=Balance)
     silence: Silence | None = None
@@ -69,6 +63,8 @@ class Recipe:
     """Share of the speakers that is never trained on; the best epoch is chosen by their trials."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Of the convolutions; front end, pooling, losses and weights are float32, and so is what is exported."""
+    scale: float = 1.0
+    """Share of the full size's steps that is run, to fit the machine at hand."""
     seed: int = 1
     signal_every: int = 4
     """Epochs between two early signals."""
@@ -76,6 +72,28 @@ class Recipe:
     """Trials of each kind and set in such a measurement."""
     notes: str = ""
     """What the recipe is for."""
+
+    def scaled(self) -> Self:
+        """The recipe as it is run: `scale` of the steps of every stage, at least one each."""
+        stages = (replace(stage, steps=max(1, round(stage.steps * self.scale))) for stage in self.stage)
+        return replace(self, stage=tuple(stages), scale=1.0)
+
+
+def stage_of(values: Mapping[str, Any], place: str = "a stage") -> Stage:
+    """A stage from its keys: those that are not common to all stages are its method's own.
+
+    Raises:
+        ValueError: A key or the method is unknown, or one that has no default is missing.
+    """
+    common = {f.name for f in fields(Stage)} - {"options"}
+    options = _build(
+        method_named(str(values.get("objective"))).Options,
+        {name: value for name, value in values.items() if name not in common},
+        place,
+    )
+    shared = {name: value for name, value in values.items() if name in common}
+    stage: Stage = _build(Stage, {**shared, "options": options}, place)
+    return stage
 
 
 def _build(kind: type[Any], values: dict[str, Any], place: str) -> Any:
@@ -99,13 +117,17 @@ def read_recipe(path: Path) -> Recipe:
     stages = text.pop("stage", [])
     if not stages:
         raise ValueError(f"{path} has no [[stage]]")
-    sections = {"network": NetworkConfig, "augment": AugmentConfig, "balance": Balance, "silence": Silence}
+    sections = {
+        "network": NetworkConfig,
+        "front_end": FrontEnd,
+        "augment": AugmentConfig,
+        "balance": Balance,
+        "silence": Silence,
+    }
     values = {
         name: _build(sections[name], value, f"{path} [{name}]") if name in sections else value
         for name, value in text.items()
     }
-    values["stage"] = tuple(
-        _build(Stage, stage, f"{path} [[stage]] {i}") for i, stage in enumerate(stages, 1)
-    )
+    values["stage"] = tuple(stage_of(stage, f"{path} [[stage]] {i}") for i, stage in enumerate(stages, 1))
     recipe: Recipe = _build(Recipe, values, str(path))
     return recipe

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from training.frontend import HOP, WINDOW, LogMel, SpecAugment
-from training.network import NetworkConfig, build_network, load_network
+from training.methods import load_network
+from training.network import NetworkConfig, build_network
 from training.signals import speech_like
 
 SMALL = NetworkConfig(channels=24, dilations=(1, 2), aggregate=32, bottleneck=8, dim=16)

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from training.methods import contrastive, margin_softmax
 from training.network import NetworkConfig, build_network
 from training.objectives import (
     ContrastiveLoss,
@@ -10,8 +11,7 @@ from training.objectives import (
     PrototypicalLoss,
     SpeakerCosines,
     WarmUpCosine,
-    margin_softmax_network,
-    siamese_network,
+    WarmUpPolynomial,
 )
 from training.signals import speech_like
 
@@ -74,7 +74,7 @@ def test_distances_reach_twice_the_radius() -> None:
 
 def test_both_branches_are_one_network() -> None:
     branch = build_network(SMALL)
-    siamese = siamese_network(branch)
+    siamese = contrastive.siamese(branch)
     assert siamese.count_params() == branch.count_params()
     ann, bob = speech_like(1.0, speaker=0)[None], speech_like(1.0, speaker=3)[None]
     there, back = siamese.predict([ann, bob], verbose=0), siamese.predict([bob, ann], verbose=0)
@@ -84,7 +84,7 @@ def test_both_branches_are_one_network() -> None:
 
 
 def test_the_classifier_gives_one_cosine_a_speaker() -> None:
-    model = margin_softmax_network(build_network(SMALL), classes=9)
+    model = margin_softmax.classifier(build_network(SMALL), classes=9)
     values = model.predict(speech_like(1.0)[None], verbose=0)
     assert values.shape == (1, 9)
     assert np.all(np.abs(values) <= 1 + 1e-5)
@@ -98,6 +98,12 @@ def test_the_rate_warms_up_and_falls() -> None:
     assert int(np.argmax(values)) in (9, 10)
     assert np.all(np.diff(values[10:]) <= 1e-12)
     assert values[100] == pytest.approx(1e-5, rel=1e-3)
+
+
+def test_a_straight_fall_ends_where_it_should() -> None:
+    rate = WarmUpPolynomial(peak=1e-4, warm_up=100, steps=300)
+    values = [float(rate(step)) for step in (0, 99, 100, 200, 300, 400)]
+    np.testing.assert_allclose(values, [1e-6, 1e-4, 1e-4, 5e-5, 0, 0], atol=1e-9)
 
 
 def test_the_prototypical_loss_is_a_softmax_against_impostors_of_the_same_set() -> None:

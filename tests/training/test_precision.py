@@ -13,7 +13,8 @@ from training.augment import AugmentConfig
 from training.corpus import read_manifest
 from training.devices import precision
 from training.export import convert, trace
-from training.network import NetworkConfig, build_network, load_network
+from training.methods import load_network
+from training.network import NetworkConfig, build_network
 from training.progress import read_history
 from training.recipe import Recipe, Stage
 from training.shards import write_shards

@@ -11,6 +11,7 @@ import soundfile
 
 from training.augment import AugmentConfig, Augmenter
 from training.corpus import Source, load_corpus, read_folder
+from training.methods.margin_softmax import Options
 from training.pairs import Balance
 from training.recipe import Recipe, Stage
 from training.shards import ShardIndex, ShardSpeaker, bytes_of, main, read_index, read_shards, write_shards
@@ -228,7 +229,10 @@ def test_the_other_voices_of_babble_are_those_of_the_batch(index: ShardIndex) ->
 
 @pytest.mark.parametrize(
     "stage",
-    [Stage("contrastive", epochs=1), Stage("margin_softmax", epochs=1, batch=8, per_speaker=2)],
+    [
+        Stage("contrastive", epochs=1),
+        Stage("margin_softmax", epochs=1, batch=8, options=Options(per_speaker=2)),
+    ],
     ids=["pairs", "several of a speaker"],
 )
 def test_what_a_stream_cannot_give_is_refused(stage: Stage, index: ShardIndex, tmp_path: Path) -> None:

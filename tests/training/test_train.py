@@ -12,8 +12,10 @@ import pytest
 from training.augment import AugmentConfig
 from training.corpus import Corpus, load_corpus, read_manifest
 from training.early_signal import EarlySignal
+from training.methods import load_network
+from training.methods.margin_softmax import Options
 from training.metrics import read_trial_folder
-from training.network import NetworkConfig, load_network
+from training.network import NetworkConfig
 from training.progress import read_history, read_state
 from training.recipe import Recipe, Stage, read_recipe
 from training.train import train
@@ -25,7 +27,7 @@ RECIPES = Path(__file__).parents[2] / "training/recipes"
 QUIET = AugmentConfig(noise=0.3, simulated_rooms=0, codec=0, telephone=0)
 SMALL = NetworkConfig(channels=32, dilations=(1, 2), aggregate=48, bottleneck=8, dim=24)
 SOFTMAX = Stage("margin_softmax", epochs=3, steps=12, batch=5, crop_s=1.0, warm_up=5, peak_rate=3e-3)
-PAIRS = Stage("contrastive", epochs=1, steps=4, batch=8, crop_s=1.0, warm_up=2, margin=3.0)
+PAIRS = Stage("contrastive", epochs=1, steps=4, batch=8, crop_s=1.0, warm_up=2)
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +120,12 @@ def test_a_recipe_that_says_something_unknown_is_refused(tmp_path: Path) -> None
     path.write_text('[network]\nlayers = 3\n[[stage]]\nobjective = "contrastive"\nepochs = 1\n')
     with pytest.raises(ValueError, match="layers"):
         read_recipe(path)
+    path.write_text('[[stage]]\nobjective = "contrastive"\nepochs = 1\ncentres = 2\n')
+    with pytest.raises(ValueError, match="centres"):
+        read_recipe(path)
+    path.write_text('[[stage]]\nobjective = "guessing"\nepochs = 1\n')
+    with pytest.raises(ValueError, match=r"guessing.*contrastive"):
+        read_recipe(path)
     path.write_text("seed = 1\n")
     with pytest.raises(ValueError, match="stage"):
         read_recipe(path)
@@ -144,7 +152,8 @@ def test_every_program_says_what_it_does(module: str) -> None:
 def test_hard_impostors_go_on_from_the_centres_of_the_softmax(
     recipe: Recipe, corpus: Corpus, tmp_path: Path
 ) -> None:
-    hard = replace(SOFTMAX, epochs=1, steps=4, batch=8, per_speaker=2, together=2, impostor_weight=0.5)
+    options = Options(per_speaker=2, together=2, impostor_weight=0.5)
+    hard = replace(SOFTMAX, epochs=1, steps=4, batch=8, options=options)
     # The centres stand still, so that what is there afterwards is what was taken over.
     still = replace(hard, peak_rate=0.0, last_rate=0.0)
     train(replace(recipe, stage=(SOFTMAX, still)), corpus, tmp_path)
@@ -153,7 +162,7 @@ def test_hard_impostors_go_on_from_the_centres_of_the_softmax(
         keras.saving.load_model(path, compile=False).get_layer("speakers").weight for path in (first, second)
     )
     np.testing.assert_allclose(np.array(learnt), np.array(taken), atol=1e-6)
-    assert float(read_history(second.parent)[0]["accuracy"]) > 1 / len(corpus.speaker_ids)
+    assert float(read_history(second.parent)[0]["speakers_accuracy"]) > 1 / len(corpus.speaker_ids)
 
 
 def test_speakers_aside_without_a_trial_are_an_error(recipe: Recipe, corpus: Corpus, tmp_path: Path) -> None:
