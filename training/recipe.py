@@ -1,7 +1,7 @@
 """A recipe: a TOML file that says how a model is trained, read into one frozen object."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -96,6 +96,22 @@ def stage_of(values: Mapping[str, Any], place: str = "a stage") -> Stage:
     return stage
 
 
+def _change(text: dict[str, Any], change: str) -> None:
+    """Puts one `key=value` into what was read; the value is TOML, and a word without quotes is a word."""
+    key, _, value = change.partition("=")
+    *sections, name = key.split(".")
+    place: Any = text
+    try:
+        for section in sections:
+            place = place[int(section) - 1] if isinstance(place, list) else place.setdefault(section, {})
+    except (ValueError, IndexError):
+        raise ValueError(f"{change}: there is no stage {section}") from None
+    try:
+        place[name] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        place[name] = value
+
+
 def _build(kind: type[Any], values: dict[str, Any], place: str) -> Any:
     unknown = set(values) - {f.name for f in fields(kind)}
     if unknown:
@@ -107,13 +123,19 @@ def _build(kind: type[Any], values: dict[str, Any], place: str) -> Any:
         raise ValueError(f"{place}: {error}") from error
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """Reads a recipe.
+
+    Args:
+        path: The file.
+        changes: What to say otherwise, `key=value`: `scale=0.1`, `front_end.kind=plp`, `stage.1.epochs=3`.
 
     Raises:
         ValueError: The file is no TOML, lacks a stage, or names something unknown.
     """
     text = tomllib.loads(path.read_text(encoding="utf-8"))
+    for change in changes:
+        _change(text, change)
     stages = text.pop("stage", [])
     if not stages:
         raise ValueError(f"{path} has no [[stage]]")

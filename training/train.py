@@ -7,7 +7,7 @@ import argparse
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -157,28 +157,22 @@ def _train_stages(
         if branch is None:
             branch = method.branch(recipe, stage.options)
         print(f"{branch.count_params():,} parameters, {len(corpus)} clips, labels: {method.labels}")
-        task = (
-            Task(
-                recipe,
-                stage,
-                None,
-                ShardedCrops(corpus, augmenter, stage.crop_s, stage.speeds, recipe.silence),
-                columns,
-            )
-            if isinstance(corpus, ShardIndex)
-            else Task(
-                recipe,
-                stage,
-                corpus,
-                Crops(method.corpus(corpus, stage.options), augmenter, stage.crop_s, stage.speeds),
-                columns,
-            )
-        )
+        task = _task(recipe, stage, corpus, augmenter, columns)
         folder = run / f"stage{number}-{stage.objective}"
         branch = run_stage(branch, task, folder, signals, before)
         before = folder
         shutil.copy(folder / "branch.keras", run / "branch.keras")
     return run / "branch.keras"
+
+
+def _task(
+    recipe: Recipe, stage: Stage, corpus: Corpus | ShardIndex, augmenter: Augmenter, columns: Columns
+) -> Task:
+    if isinstance(corpus, ShardIndex):
+        shards = ShardedCrops(corpus, augmenter, stage.crop_s, stage.speeds, recipe.silence)
+        return Task(recipe, stage, None, shards, columns)
+    learnt_from = method_named(stage.objective).corpus(corpus, stage.options)
+    return Task(recipe, stage, corpus, Crops(learnt_from, augmenter, stage.crop_s, stage.speeds), columns)
 
 
 def main() -> None:
@@ -214,14 +208,15 @@ def main() -> None:
         "--devices", help="share each batch among `all` devices or this many; needs KERAS_BACKEND=jax"
     )
     parser.add_argument(
-        "--scale", type=float, help="share of the steps of the recipe's full size (default: the recipe's own)"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="says otherwise than the recipe, as scale=0.1, front_end.kind=plp or stage.1.epochs=3",
     )
     parser.add_argument("--start", type=Path, help="embedding network (.keras) to start from")
     args = parser.parse_args()
-    recipe = read_recipe(args.recipe)
-    if args.scale:
-        recipe = replace(recipe, scale=args.scale)
-    recipe = recipe.scaled()
+    recipe = read_recipe(args.recipe, args.set).scaled()
     if args.devices:
         devices = share_among_devices(args.devices)
         if any(stage.batch % len(devices) for stage in recipe.stage):

@@ -36,7 +36,7 @@ from training.train import train
 miniature, out = Path(sys.argv[1]), Path(sys.argv[2])
 corpus = load_corpus(read_manifest(miniature / "utterances.csv", "train"), out / "cache")
 recipe = Recipe(
-    stage=(Stage("margin_softmax", epochs=2, steps=2, batch=4, crop_s=1.0, warm_up=1, options=Options(margin=0.4)),),
+    stage=(Stage("margin_softmax", 2, 2, batch=4, crop_s=1.0, warm_up=1, options=Options(margin=0.4)),),
     network=NetworkConfig(channels=16, dilations=(1,), aggregate=24, bottleneck=8, dim=12),
     augment=AugmentConfig(simulated_rooms=0, telephone=0, codec=0, babble=0),
 )

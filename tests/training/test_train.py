@@ -131,6 +131,16 @@ def test_a_recipe_that_says_something_unknown_is_refused(tmp_path: Path) -> None
         read_recipe(path)
 
 
+def test_a_change_says_otherwise_than_the_recipe() -> None:
+    smoke = RECIPES / "smoke.toml"
+    changed = read_recipe(smoke, ["scale=0.2", "stage.2.margin=2.5", "network.channels=16", "notes=mine"])
+    assert (changed.scale, changed.network.channels, changed.notes) == (0.2, 16, "mine")
+    assert changed.stage[1].options.margin == 2.5
+    assert [stage.steps for stage in changed.scaled().stage] == [2, 2]
+    with pytest.raises(ValueError, match="no stage 3"):
+        read_recipe(smoke, ["stage.3.epochs=1"])
+
+
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_recipe_can_be_read(path: Path) -> None:
     assert read_recipe(path).stage

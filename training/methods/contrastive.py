@@ -34,7 +34,7 @@ class Contrastive(Method):
     def batches(self, task: Task, **common: Any) -> PairBatches:
         if isinstance(task.crops, ShardedCrops):
             raise ValueError(
-                "contrastive draws pairs, which a stream of shards cannot choose; margin_softmax learns from one"
+                "contrastive draws pairs, a stream of shards cannot; margin_softmax learns from it"
             )
         stage = task.stage
         return PairBatches(task.crops, task.recipe.balance, stage.batch, stage.steps, **common)

@@ -66,8 +66,8 @@ Learn = Callable[..., Learnt]
 def learn(miniature: Path, tmp_path: Path) -> Learn:
     """`learn("cpc", steps=8, options={"dim": 16})`: trains the recipe cpc.toml, made small, on the miniature.
 
-    Keywords are fields of the first stage; `options` changes some of its method's own, `network` is the size of
-    the shared embedding network, and `manifest` another corpus than the miniature's.
+    Keywords are fields of the first stage; `options` changes some of its method's own, `network` is the size
+    of the shared embedding network, and `manifest` another corpus than the miniature's.
     """
 
     def run(
