@@ -18,7 +18,7 @@ from training.devices import compiles, precision, share_among_devices
 from training.early_signal import EarlySignal
 from training.groups import Columns, read_columns
 from training.method import Learning, Task, branch_of
-from training.methods import load_network, method_named
+from training.methods import method_named, trained_network
 from training.metrics import Trials, draw_trials, read_trial_folder
 from training.objectives import WarmUpCosine, WarmUpPolynomial
 from training.pairs import Crops, voices_of
@@ -136,7 +136,7 @@ def train(
         aside = kept.few_recordings(run / "aside") if isinstance(kept, ShardIndex) else kept
         signals["aside_eer"] = (aside, trials_within(aside, recipe))
     with precision(recipe.precision):
-        branch = load_network(start) if start else None
+        branch = trained_network(start) if start else None
         return _train_stages(recipe, corpus, run, noises, signals, branch, columns or {})
 
 

@@ -28,6 +28,7 @@ import keras
 from training.augment import AugmentConfig
 from training.corpus import load_corpus, read_manifest
 from training.devices import share_among_devices
+from training.methods.margin_softmax import Options
 from training.metrics import draw_trials
 from training.network import NetworkConfig
 from training.recipe import Recipe, Stage

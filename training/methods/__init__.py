@@ -26,14 +26,19 @@ def method_named(name: str) -> Method:
     return method
 
 
+def trained_network(path: Path) -> keras.Model:
+    """Reads an embedding network (.keras) as it was saved, in the precision in which it was trained."""
+    for name in method_names():  # Keras finds a layer by its class only where the class was imported
+        method_named(name)
+    return keras.saving.load_model(path, compile=False)
+
+
 def load_network(path: Path) -> keras.Model:
     """Reads an embedding network that `training.train` saved (.keras), whichever method learnt it.
 
     Whatever precision and backend it was trained in, it computes in float32 here, as its weights are.
     """
-    for name in method_names():  # Keras finds a layer by its class only where the class was imported
-        method_named(name)
-    trained = keras.saving.load_model(path, compile=False)
+    trained = trained_network(path)
     if all(layer.compute_dtype == "float32" for layer in trained.layers):
         return trained
     network = keras.models.clone_model(

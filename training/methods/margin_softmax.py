@@ -1,5 +1,6 @@
 """A classifier of the training speakers with an angular margin; the shipped model is learnt by it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,10 @@ class MarginSoftmaxMethod(Method):
                     "a stream of shards serves margin_softmax with per_speaker = 1 and together = 1 only: "
                     "it cannot choose who comes next"
                 )
-            return ShardedBatches(crops, balance, stage.batch, stage.steps, **common)
+            readers = os.cpu_count() or 2
+            return ShardedBatches(
+                crops, balance, stage.batch, stage.steps, seed=common["seed"], readers=readers
+            )
         kind = ImpostorBatches if options.impostor_weight > 0 else SpeakerBatches
         return kind(
             crops,
