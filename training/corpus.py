@@ -27,6 +27,8 @@ class Silence:
     min_silence_ms: int = 400
     threshold_dbfs: float = -30.0
     keep_ms: int = 100
+    ends_s: float = 0.0
+    """Seconds cut off at each end before that, such as titles and applause; as published: 60."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,14 @@ def split_silence(waveform: Waveform, silence: Silence) -> Waveform:
     """Drops the silences of a recording with pydub.
 
     The sample width is given explicitly: pydub would read float samples as 32-bit integers.
-    A recording that is all silence by this measure is returned whole.
+    A recording that is all silence by this measure is returned whole, and one that is all ends keeps them.
     """
     from pydub import AudioSegment
     from pydub.silence import split_on_silence
 
+    ends = round(silence.ends_s * SAMPLE_RATE_HZ)
+    if len(waveform) > 2 * ends:
+        waveform = waveform[ends : len(waveform) - ends]
     pcm = (np.clip(waveform, -1, 1) * 32767).astype("<i2")
     segment = AudioSegment(pcm.tobytes(), sample_width=2, frame_rate=SAMPLE_RATE_HZ, channels=1)
     parts = split_on_silence(

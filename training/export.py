@@ -174,6 +174,31 @@ def current_commit() -> str:
         return "unknown"
 
 
+def new_manifest(
+    name: str,
+    recipe: str,
+    *,
+    version: str = "1.0.0",
+    corpus: str = "see MODEL_CARD.md",
+    min_speech_s: float = 0.6,
+) -> Manifest:
+    """What to say of a model of this training package; the fields are those of `Manifest`."""
+    return Manifest(
+        name=name,
+        version=version,
+        files=(),
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        dim=0,
+        window_samples=WINDOW,
+        min_speech_s=min_speech_s,
+        input="waveform",
+        recipe=recipe,
+        corpus=corpus,
+        commit=current_commit(),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -210,19 +235,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     weights = options.run / options.weights
     if not weights.is_file():
         parser.error(f"{weights} does not exist; has the run ended?")
-    manifest = Manifest(
-        name=options.name,
+    manifest = new_manifest(
+        options.name,
+        options.recipe or f"{options.run.name}/recipe.json",
         version=options.version,
-        files=(),
-        sample_rate_hz=SAMPLE_RATE_HZ,
-        dim=0,
-        window_samples=WINDOW,
-        min_speech_s=options.min_speech,
-        input="waveform",
-        recipe=options.recipe or f"{options.run.name}/recipe.json",
         corpus=options.corpus,
-        commit=current_commit(),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        min_speech_s=options.min_speech,
     )
     folder = options.out / options.name
     try:

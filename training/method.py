@@ -61,12 +61,14 @@ class Learning:
         loss: As Keras takes it: one, or by name of output.
         loss_weights: By name of output.
         metrics: As Keras takes them.
+        weighted_metrics: The same, of examples by their weights: those without a label do not count.
     """
 
     network: keras.Model
     loss: Any = field(default_factory=AsComputed)
     loss_weights: Mapping[str, float] | None = None
     metrics: Any = None
+    weighted_metrics: Any = None
 
 
 class Method(ABC):

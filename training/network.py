@@ -58,6 +58,17 @@ def block(
     return layers.ReLU()(layers.Add()([x, layers.Multiply()([y, gate])]))
 
 
+def time_delay_frames(x: keras.KerasTensor, config: NetworkConfig) -> keras.KerasTensor:
+    """What is pooled: (batch, frames, features) → layer `frames` (batch, frames / 2, aggregate)."""
+    # Half the frame rate from the first convolution on: half the cost of everything that follows.
+    x = layers.ReLU()(convolution(x, config.channels, 5, "stem", strides=2))
+    outputs = [x]
+    for i, dilation in enumerate(config.dilations, 1):
+        outputs.append(block(outputs[-1], config.channels, dilation, config.bottleneck, f"block{i}"))
+    x = layers.Concatenate()(outputs[1:])
+    return layers.ReLU(name="frames")(convolution(x, config.aggregate, 1, "aggregate"))
+
+
 @keras.saving.register_keras_serializable("timbre")
 class AttentiveStatistics(layers.Layer):
     """Attention-weighted mean and standard deviation over time: (batch, frames, c) → (batch, 2c).
@@ -112,13 +123,7 @@ def build_network(config: NetworkConfig = NetworkConfig(), heard: FrontEnd = LOG
     waveform = keras.Input((None,), name="waveform", dtype="float32")
     x = front_end(heard)(waveform)
     x = SpecAugment(config.mask_bands, config.mask_frames, name="spec_augment")(x)
-    # Half the frame rate from the first convolution on: half the cost of everything that follows.
-    x = layers.ReLU()(convolution(x, config.channels, 5, "stem", strides=2))
-    outputs = [x]
-    for i, dilation in enumerate(config.dilations, 1):
-        outputs.append(block(outputs[-1], config.channels, dilation, config.bottleneck, f"block{i}"))
-    x = layers.Concatenate()(outputs[1:])
-    x = layers.ReLU(name="frames")(convolution(x, config.aggregate, 1, "aggregate"))
+    x = time_delay_frames(x, config)
     # Under mixed precision the convolutions alone are half-sized: a variance over time wants its digits.
     single = {"dtype": "float32"}
     x = AttentiveStatistics(config.bottleneck, name="pool", **single)(x)

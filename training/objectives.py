@@ -97,11 +97,11 @@ class MarginInForce(keras.metrics.Metric):
 
 @keras.saving.register_keras_serializable("timbre")
 class PairDistance(layers.Layer):
-    """Euclidean distance of two embeddings on a sphere of `radius`: 2 x (batch, dim) → (batch,).
+    """Euclidean distance of two embeddings, `radius` times as large: 2 x (batch, dim) → (batch,).
 
-    The published network compares embeddings of free length with a margin of 3. Unit embeddings lie
-    at most 2 apart, so that margin needs a larger sphere: with radius 3 two embeddings 60 degrees
-    apart stand at the margin.
+    The published network compares embeddings of free length, radius 1, with a margin of 3. Unit
+    embeddings lie at most 2 apart, so that margin needs a larger sphere: with radius 3 two embeddings
+    60 degrees apart stand at the margin.
     """
 
     def __init__(self, radius: float = 3.0, **kwargs: Any) -> None:

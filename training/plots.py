@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from scipy.stats import norm
 from sklearn.manifold import TSNE
+from sklearn.metrics import ConfusionMatrixDisplay
 from threadpoolctl import threadpool_limits
 
 from app.arrays import Embeddings
@@ -123,6 +124,37 @@ def plot_map(embeddings: Embeddings, speakers: Sequence[str], path: Path, seed: 
         )
     axes.set(xticks=[], yticks=[])
     figure.legend(loc="outside right upper", fontsize=7)
+    figure.savefig(path, dpi=110)
+
+
+def plot_confusions(
+    truth: npt.NDArray[np.int64], found: npt.NDArray[np.int64], classes: Sequence[str], path: Path
+) -> None:
+    """How often each class (rows, which sum to 1) was taken for each (columns).
+
+    Args:
+        truth: Class of each recording, (recordings,).
+        found: The class that was found.
+        classes: Names of the classes, by number.
+        path: The PNG file.
+    """
+    few = len(classes) <= 12  # more of them leave no room for numbers
+    side = 2.5 + 0.8 * len(classes) if few else 3 + 0.22 * len(classes)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    ConfusionMatrixDisplay.from_predictions(
+        truth,
+        found,
+        labels=range(len(classes)),
+        display_labels=classes,
+        normalize="true",
+        include_values=few,
+        values_format=".2f",
+        xticks_rotation="vertical",
+        cmap="Blues",
+        ax=axes,
+    )
+    axes.set(xlabel="found", ylabel="true")
     figure.savefig(path, dpi=110)
 
 

@@ -45,6 +45,7 @@ def compiled(learning: Learning, stage: Stage) -> keras.Model:
         learning.loss,
         loss_weights=learning.loss_weights,
         metrics=learning.metrics,
+        weighted_metrics=learning.weighted_metrics,
         jit_compile=compiles(),
     )
     return learning.network

@@ -62,6 +62,7 @@ def verify_answer(parts: Parts, result: Verification) -> VerifyAnswer:
         speaker_id=result.speaker_id,
         score=result.score,
         similarity=result.similarity,
+        distance=result.distance,
         threshold=result.threshold.value,
         operating_point=_point(result.threshold.operating_point),
         pad=Pad(),

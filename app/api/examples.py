@@ -102,6 +102,7 @@ VERIFY: Final[dict[str, Any]] = {
     "speaker_id": "ada",
     "score": 7.9142,
     "similarity": 0.7413,
+    "distance": 0.719305,
     "threshold": 3.2806,
     "operating_point": OPERATING_POINT,
     "pad": {"evaluated": False},

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 Seconds = Annotated[float, AfterValidator(lambda value: round(value, 3)), Field(ge=0)]
 Score = Annotated[float, AfterValidator(lambda value: round(value, 6))]
 Cosine = Annotated[float, AfterValidator(lambda value: round(value, 6)), Field(ge=-1, le=1)]
+Distance = Annotated[float, AfterValidator(lambda value: round(value, 6)), Field(ge=0, le=2)]
 Share = Annotated[float, AfterValidator(lambda value: round(value, 4)), Field(ge=0, le=1)]
 
 
@@ -142,6 +143,9 @@ class VerifyAnswer(_Answer):
     2.3 more make it ten times likelier. It takes in how much speech there was on both sides."""
     similarity: Cosine
     """Cosine of the embeddings; it decides nothing by itself."""
+    distance: Distance
+    """Euclidean distance of the embeddings, which have unit length: the root of 2 - 2 `similarity`, 0 for the
+    same direction and 2 for the opposite one. It decides nothing by itself."""
     threshold: float
     """Least score that is accepted."""
     operating_point: OperatingPointAnswer | None

@@ -107,6 +107,24 @@ def verify(
     leave(answer)
 
 
+@cli.command()
+def similarity(
+    file: Recording,
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", help="Another recording, to compare with.")
+    ],
+    threshold: Annotated[float | None, typer.Option(help="Least score to accept.")] = None,
+    server: Server = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two recordings. Exit code 0 when they are accepted as one voice, 1 otherwise."""
+    parts = audio_parts([file]) + audio_parts([reference], part="audio_reference")
+    fields = given_threshold(threshold)
+    answer = ask(server, lambda http: request(http, "POST", "/v1/verify", data=fields, files=parts))
+    print_json(answer) if as_json else tables.show_verified(answer)
+    leave(answer)
+
+
 @speakers.command("list")
 def list_speakers(server: Server = None, as_json: AsJson = False) -> None:
     """List every enrolled speaker."""

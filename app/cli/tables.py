@@ -58,15 +58,16 @@ def show_enrolled(answer: Answer) -> None:
 
 
 def show_verified(answer: Answer) -> None:
-    """The answer of a verification."""
+    """The answer of a verification, of a speaker or of two recordings."""
     out.print(
         facts(
             [
                 ("decision", coloured(answer["decision"])),
-                ("speaker", str(answer["speaker_id"])),
+                ("speaker", answer["speaker_id"] or "–"),
                 ("score", number(answer["score"])),
                 ("threshold", number(answer["threshold"])),
                 ("similarity", number(answer["similarity"])),
+                ("distance", number(answer["distance"])),
                 ("operating point", operating_point(answer)),
             ]
         )

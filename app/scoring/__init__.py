@@ -9,7 +9,7 @@ from app.scoring.calibration import (
     load_calibration,
 )
 from app.scoring.decisions import IdentifyDecision, VerifyDecision, identify_decision, verify_decision
-from app.scoring.vectors import Candidate, centroid, cosine, unit
+from app.scoring.vectors import Candidate, centroid, cosine, distance, unit
 
 __all__ = [
     "FORMAT",
@@ -22,6 +22,7 @@ __all__ = [
     "VerifyDecision",
     "centroid",
     "cosine",
+    "distance",
     "identify_decision",
     "load_calibration",
     "unit",

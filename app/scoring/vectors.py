@@ -1,4 +1,4 @@
-"""Embeddings → similarity: directions, centroids, cosines."""
+"""Embeddings → similarity: directions, centroids, cosines, distances."""
 
 from typing import Final, NamedTuple
 
@@ -81,3 +81,16 @@ def cosine(a: Embedding, b: Embedding) -> float:
     if np.shape(a) != np.shape(b):
         raise ValueError(f"embeddings of shapes {np.shape(a)} and {np.shape(b)} cannot be compared")
     return float(np.clip(np.dot(unit(a).astype(np.float64), unit(b).astype(np.float64)), -1.0, 1.0))
+
+
+def distance(a: Embedding, b: Embedding) -> float:
+    """Euclidean distance of two embeddings at unit length, in [0, 2]: sqrt(2 - 2 cosine).
+
+    Taken from the difference, since near a cosine of 1 that root has few digits left.
+
+    Raises:
+        ValueError: The shapes differ, or one of them has no direction.
+    """
+    if np.shape(a) != np.shape(b):
+        raise ValueError(f"embeddings of shapes {np.shape(a)} and {np.shape(b)} cannot be compared")
+    return min(float(np.linalg.norm(unit(a).astype(np.float64) - unit(b).astype(np.float64))), 2.0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from app.audio.quality import AudioReport
 from app.errors import AudioMissing, ConflictingParameters, SpeakerNotEnrolled, ValidationFailed
-from app.scoring import VerifyDecision, cosine, verify_decision
+from app.scoring import VerifyDecision, cosine, distance, verify_decision
 from app.service.enrolment import check_speaker_id
 from app.service.listening import listen, placed
 from app.service.parts import TENANT, Parts
@@ -34,6 +34,8 @@ class Verification:
     """Log-likelihood ratio of one voice to two, natural log; it decides."""
     similarity: float
     """Cosine of the two embeddings, in [-1, 1]."""
+    distance: float
+    """Euclidean distance of the two embeddings, in [0, 2]."""
     threshold: Threshold
     audio: AudioReport
     audio_reference: AudioReport | None
@@ -87,6 +89,7 @@ def verify(parts: Parts, request: VerificationRequest) -> Verification:
         speaker_id=request.speaker_id,
         score=score,
         similarity=similarity,
+        distance=distance(heard.embedding, reference),
         threshold=threshold,
         audio=heard.utterance.report,
         audio_reference=report,

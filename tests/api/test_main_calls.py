@@ -1,6 +1,7 @@
 """Enroll, verify, identify: the good answers, over HTTP, on both databases."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -143,11 +144,12 @@ def test_verify_answers_as_designed(client: httpx.Client, models_dir: Path) -> N
     assert answer.status_code == 200
     body = answer.json()
     assert set(body) == {
-        *("decision", "speaker_id", "score", "similarity", "threshold", "operating_point", "pad"),
-        *("audio", "audio_reference", "model", "request_id"),
+        *("decision", "speaker_id", "score", "similarity", "distance", "threshold", "operating_point"),
+        *("pad", "audio", "audio_reference", "model", "request_id"),
     }
     assert (body["decision"], body["speaker_id"]) == ("accept", "ada")
     assert body["score"] == body["similarity"], "as the tiny model's calibration says"
+    assert body["distance"] == pytest.approx(math.sqrt(2 - 2 * body["similarity"]), abs=1e-4)
     assert body["pad"] == {"evaluated": False}
     default_fmr = Settings.model_fields["target_fmr"].default
     point = operating_point(models_dir, default_fmr)
@@ -190,7 +192,10 @@ def test_two_clips_are_compared_without_a_speaker(client: httpx.Client) -> None:
     assert (same["decision"], same["speaker_id"]) == ("accept", None)
     assert list(same["audio_reference"]) == AUDIO_KEYS
     itself = [*audio(clip(1, 5)), *audio(clip(1, 5), part="audio_reference")]
-    assert client.post("/verify", files=itself).json()["similarity"] == pytest.approx(1.0, abs=1e-5)
+    alike = client.post("/verify", files=itself).json()
+    assert (alike["similarity"], alike["distance"]) == pytest.approx((1.0, 0.0), abs=1e-5)
+    assert same["distance"] == pytest.approx(math.sqrt(2 - 2 * same["similarity"]), abs=1e-4)
+    assert same["distance"] > 0.001
     both = client.post("/verify", files=files, data={"speaker_id": "ada"})
     assert_problem(both, 422, "conflicting_parameters")
     silent = [*audio(clip(1)), *audio(wav(np.zeros(32000, np.float32)), part="audio_reference")]

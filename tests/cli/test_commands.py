@@ -62,6 +62,21 @@ def test_a_threshold_of_ones_own_decides(timbre: Timbre, takes: dict[str, Path])
     assert timbre("identify", takes["ada-3"], "--threshold", "1").code == 1
 
 
+def test_two_recordings_are_compared(timbre: Timbre, takes: dict[str, Path]) -> None:
+    same = timbre("similarity", takes["ada-1"], takes["ada-2"])
+    assert (same.code, "accept" in same.out) == (0, True), same.err
+    assert all(name in same.out for name in ("score", "threshold", "similarity", "distance"))
+    assert "None" not in same.out
+    other = timbre("similarity", takes["ada-1"], takes["bob-1"], "--json")
+    answer = json.loads(other.out)
+    assert (other.code, answer["decision"], answer["speaker_id"]) == (1, "reject", None)
+    assert answer["distance"] ** 2 == pytest.approx(2 - 2 * answer["similarity"], abs=1e-4)
+    assert timbre("similarity", takes["ada-1"], takes["bob-1"], "--threshold", "-1").code == 0
+    itself = json.loads(timbre("similarity", takes["ada-1"], takes["ada-1"], "--json").out)
+    assert (itself["similarity"], itself["distance"]) == pytest.approx((1.0, 0.0), abs=1e-5)
+    assert timbre("similarity", takes["ada-1"], "no-such.wav").code == 2
+
+
 def test_a_refusal_ends_with_2_and_says_why(timbre: Timbre, takes: dict[str, Path], tmp_path: Path) -> None:
     nobody = timbre("verify", "nobody", takes["ada-1"])
     assert (nobody.code, nobody.out) == (2, "")
@@ -105,6 +120,7 @@ def test_without_a_server_it_works_in_its_own_process(alone: Timbre, takes: dict
     assert (verified.code, json.loads(verified.out)["decision"]) == (0, "accept")
     nobody = alone("verify", "nobody", takes["ada-1"])
     assert (nobody.code, "speaker_not_found" in nobody.err) == (2, True)
+    assert alone("similarity", takes["ada-1"], takes["ada-3"]).code == 0
 
 
 def test_a_server_that_does_not_answer_is_an_error(alone: Timbre) -> None:

@@ -1,6 +1,7 @@
 """Embeddings → similarity."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from app.scoring import centroid, cosine, unit
+from app.scoring import centroid, cosine, distance, unit
 
 VECTORS = arrays.arrays(np.float64, 8, elements=st.floats(-1e3, 1e3)).filter(
     lambda v: np.linalg.norm(v) > 1e-3
@@ -76,6 +77,24 @@ def test_cosine_of_a_vector_with_itself_does_not_pass_one() -> None:
         assert cosine(v, -v) >= -1.0
 
 
-def test_embeddings_of_different_sizes_cannot_be_compared() -> None:
+@given(VECTORS, VECTORS, st.floats(0.1, 10))
+def test_distance_is_that_of_the_directions(a: np.ndarray, b: np.ndarray, scale: float) -> None:
+    apart = distance(a, b)
+    assert 0.0 <= apart <= 2.0
+    assert distance(b, a) == apart
+    assert distance(a * scale, b) == pytest.approx(apart, abs=1e-5)
+    assert apart**2 == pytest.approx(2 - 2 * cosine(a, b), abs=1e-5)
+
+
+def test_distance_keeps_its_digits_where_the_cosine_has_none_left() -> None:
+    assert distance(X, X) == 0.0
+    assert distance(X, -X) == 2.0
+    assert distance(X, Y) == pytest.approx(math.sqrt(2), abs=1e-6)
+    near = np.array([1, 1e-5], np.float32)
+    assert distance(X, near) == pytest.approx(1e-5, rel=1e-3)
+
+
+@pytest.mark.parametrize("compare", [cosine, distance])
+def test_embeddings_of_different_sizes_cannot_be_compared(compare: Callable[..., float]) -> None:
     with pytest.raises(ValueError, match="compared"):
-        cosine(X, np.ones(3, np.float32))
+        compare(X, np.ones(3, np.float32))

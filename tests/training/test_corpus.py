@@ -114,6 +114,13 @@ def test_a_recording_that_is_all_silence_is_kept_whole() -> None:
     np.testing.assert_array_equal(split_silence(quiet, Silence()), quiet)
 
 
+def test_the_ends_of_a_recording_are_cut_off_where_asked() -> None:
+    tone = (0.3 * np.sin(2 * np.pi * 220 * np.arange(48000) / 16000)).astype(np.float32)
+    inside = split_silence(tone, Silence(ends_s=1.0))
+    np.testing.assert_allclose(inside, tone[16000:32000], atol=1e-4)
+    assert len(split_silence(tone, Silence(ends_s=1.5))) == 48000
+
+
 def many(names: list[str]) -> Corpus:
     """Two recordings of each speaker, each a constant of its own."""
     count = 2 * len(names)

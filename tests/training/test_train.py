@@ -146,7 +146,9 @@ def test_every_recipe_can_be_read(path: Path) -> None:
     assert read_recipe(path).stage
 
 
-@pytest.mark.parametrize("module", ["train", "export", "quantize", "evaluate", "importers", "shards"])
+@pytest.mark.parametrize(
+    "module", ["train", "export", "quantize", "evaluate", "importers", "shards", "comparison", "words"]
+)
 def test_every_program_says_what_it_does(module: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"training.{module}", "--help"],
