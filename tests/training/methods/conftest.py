@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.arrays import SAMPLE_RATE_HZ
 from app.embedder import Manifest
 from training.augment import AugmentConfig
 from training.corpus import load_corpus, read_manifest
 from training.early_signal import EarlySignal
-from training.export import export_model
+from training.export import export_model, new_manifest
 from training.groups import read_columns
 from training.methods import load_network
 from training.metrics import read_trial_folder
@@ -25,20 +24,6 @@ from training.train import train
 RECIPES = Path(__file__).parents[3] / "training/recipes"
 SMALL = NetworkConfig(channels=32, dilations=(1, 2), aggregate=48, bottleneck=8, dim=24)
 QUIET = AugmentConfig(noise=0.3, simulated_rooms=0, codec=0, telephone=0)
-MANIFEST = Manifest(
-    name="method",
-    version="1.0.0",
-    files=(),
-    sample_rate_hz=SAMPLE_RATE_HZ,
-    dim=0,
-    window_samples=400,
-    min_speech_s=0.3,
-    input="waveform",
-    recipe="recipe.json",
-    corpus="miniature",
-    commit="unknown",
-    created_at="2026-01-01T00:00:00Z",
-)
 
 
 @dataclass(frozen=True)
@@ -56,7 +41,8 @@ class Learnt:
 
     def export(self, folder: Path) -> Manifest:
         """Exports the branch as a model folder; the exporter checks it value by value."""
-        return export_model(load_network(self.run / "branch.keras"), folder, MANIFEST)
+        network = load_network(self.run / "branch.keras")
+        return export_model(network, folder, new_manifest("method", "recipe.json"))
 
 
 Learn = Callable[..., Learnt]
