@@ -5,6 +5,9 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from training.method import Learning
+from training.reconstruction import learning_of
+
 
 def causal(
     x: keras.KerasTensor, channels: int, width: int, name: str, strides: int = 1, dilation: int = 1
@@ -36,6 +39,12 @@ def causal(
     )(x)
     x = layers.LayerNormalization(epsilon=1e-3, dtype="float32", name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def learning_of_future(branch: keras.Model, ahead: int) -> Learning:
+    """A branch with layers `frames`, its contexts, and `latents` under `FutureContrast`."""
+    contexts, latents = branch.get_layer("frames").output, branch.get_layer("latents").output
+    return learning_of(branch, FutureContrast(ahead, name="loss")([contexts, latents]))
 
 
 @keras.saving.register_keras_serializable("timbre")

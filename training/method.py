@@ -51,6 +51,19 @@ class Task:
     crops: Crops | ShardedCrops
     columns: Columns
 
+    @property
+    def recordings(self) -> Crops:
+        """Where crops come from, for a method that chooses among recordings.
+
+        Raises:
+            ValueError: They come in a stream of shards, in which nothing can be chosen or read as a whole.
+        """
+        if isinstance(self.crops, ShardedCrops):
+            raise ValueError(
+                f"{self.stage.objective} does not learn from a stream of shards; margin_softmax does"
+            )
+        return self.crops
+
 
 @dataclass(frozen=True)
 class Learning:
@@ -96,10 +109,8 @@ class Method(ABC):
 
     def batches(self, task: Task, **common: Any) -> Batches | ShardedBatches:
         """Where batches come from: here, single crops of recordings, drawn without their speakers."""
-        if isinstance(task.crops, ShardedCrops):
-            raise ValueError(f"{task.stage.objective} does not learn from a stream of shards")
         stage = task.stage
-        return RecordingBatches(task.crops, task.recipe.balance, stage.batch, stage.steps, **common)
+        return RecordingBatches(task.recordings, task.recipe.balance, stage.batch, stage.steps, **common)
 
     def take_over(self, network: keras.Model, before: Path) -> None:  # noqa: B027  most have nothing to take
         """Takes what the stage in the folder `before` learnt outside the branch, where it fits."""

@@ -28,9 +28,8 @@ from training.frontend import SpecAugment, front_end
 from training.method import Learning, Method, Task
 from training.network import AttentiveStatistics
 from training.objectives import MarginSoftmax, SpeakerCosines
-from training.pairs import Batches, Crops
+from training.pairs import Batches
 from training.recipe import Recipe
-from training.streaming import ShardedCrops
 
 Numbers = npt.NDArray[np.int64]
 _BATCH = 64
@@ -94,7 +93,7 @@ def labelled(task: Task) -> Labelled:
         ValueError: The corpus is a stream, or fewer than two classes are left.
     """
     options: Options = task.stage.options
-    corpus = crops_of(task).corpus
+    corpus = task.recordings.corpus
     values = np.array([task.columns.get(name, {}).get(options.column) or "" for name in corpus.utterance_ids])
     known = values != ""
     if options.sets:
@@ -121,17 +120,6 @@ def _is_usable(
 ) -> bool:
     enough = len(np.unique(speakers[of_class])) >= least
     return bool(enough and (of_class & aside).any() and (of_class & ~aside).any())
-
-
-def crops_of(task: Task) -> Crops:
-    """Where crops come from.
-
-    Raises:
-        ValueError: From a stream of shards, which has no columns.
-    """
-    if isinstance(task.crops, ShardedCrops):
-        raise ValueError("classifier reads a column of the manifest, which a stream of shards has not")
-    return task.crops
 
 
 class ClassBatches(Batches):
@@ -172,7 +160,7 @@ class MeasuresClasses(keras.callbacks.Callback):
         self.network = keras.Model(network.input, network.output)
         self.labels, self.folder = labels, folder
         samples = int(task.stage.options.test_s * SAMPLE_RATE_HZ)
-        corpus: Corpus = crops_of(task).corpus
+        corpus: Corpus = task.recordings.corpus
         self.waveforms = np.stack([_fitted(corpus.waveform(int(i)), samples) for i in labels.held_out])
         self.speakers = len(np.unique(corpus.speakers[labels.held_out]))
 
@@ -234,7 +222,7 @@ class Classifier(Method):
 
     def batches(self, task: Task, **common: Any) -> ClassBatches:
         stage, options = task.stage, task.stage.options
-        crops, balance = crops_of(task), task.recipe.balance
+        crops, balance = task.recordings, task.recipe.balance
         return ClassBatches(
             labelled(task), options.balance, crops, balance, stage.batch, stage.steps, **common
         )

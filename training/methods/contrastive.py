@@ -8,7 +8,6 @@ import keras
 from training.method import Learning, Method, Task
 from training.objectives import ContrastiveLoss, PairDistance
 from training.pairs import PairBatches
-from training.streaming import ShardedCrops
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,8 @@ class Contrastive(Method):
         return Learning(siamese(branch, options.radius), ContrastiveLoss(options.margin))
 
     def batches(self, task: Task, **common: Any) -> PairBatches:
-        if isinstance(task.crops, ShardedCrops):
-            raise ValueError(
-                "contrastive draws pairs, a stream of shards cannot; margin_softmax learns from it"
-            )
         stage = task.stage
-        return PairBatches(task.crops, task.recipe.balance, stage.batch, stage.steps, **common)
+        return PairBatches(task.recordings, task.recipe.balance, stage.batch, stage.steps, **common)
 
 
 def siamese(branch: keras.Model, radius: float = 3.0) -> keras.Model:

@@ -16,9 +16,9 @@ import keras
 from keras import layers
 
 from training.frontend import front_end
-from training.future_contrast import FutureContrast, causal
+from training.future_contrast import causal, learning_of_future
 from training.method import Learning, Method, Task
-from training.reconstruction import Statistics, embedded, learning_of
+from training.reconstruction import Statistics, embedded
 
 if TYPE_CHECKING:
     from training.recipe import Recipe
@@ -52,9 +52,7 @@ class ContrastivePredictiveCoding(Method):
         return keras.Model(waveform, embedded(Statistics(name="pool")(contexts)), name="timbre")
 
     def learning(self, branch: keras.Model, task: Task) -> Learning:
-        options: Options = task.stage.options
-        contexts, latents = branch.get_layer("frames").output, branch.get_layer("latents").output
-        return learning_of(branch, FutureContrast(options.ahead, name="loss")([contexts, latents]))
+        return learning_of_future(branch, task.stage.options.ahead)
 
 
 METHOD = ContrastivePredictiveCoding()

@@ -34,7 +34,6 @@ from training.corpus import Corpus
 from training.method import Learning, Method, Task
 from training.objectives import SpeakerCosines
 from training.sentences import CharacterErrors, Labels, SentenceBatches, labels_of
-from training.streaming import ShardedCrops
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,9 @@ class Multitask(Method):
     def batches(self, task: Task, **common: Any) -> SentenceBatches:
         stage, labels = task.stage, _labels(task)
         known: dict[str, Any] = {"labels": labels, "tasks": tuple(tasks(labels, stage.options))}
-        return SentenceBatches(task.crops, task.recipe.balance, stage.batch, stage.steps, **known, **common)
+        return SentenceBatches(
+            task.recordings, task.recipe.balance, stage.batch, stage.steps, **known, **common
+        )
 
     def callbacks(
         self, network: keras.Model, branch: keras.Model, task: Task, folder: Path
@@ -158,10 +159,10 @@ def _labels(task: Task) -> Labels:
     Raises:
         ValueError: The corpus is a stream of shards.
     """
-    if isinstance(task.crops, ShardedCrops):
-        raise ValueError("multitask does not learn from a stream of shards: it hears whole recordings")
     options: Options = task.stage.options
-    return labels_of(task.crops.corpus, task.columns, options.characters, options.longest, options.glossed)
+    return labels_of(
+        task.recordings.corpus, task.columns, options.characters, options.longest, options.glossed
+    )
 
 
 METHOD = Multitask()

@@ -29,7 +29,6 @@ from training.frontend import front_end
 from training.method import Learning, Method, Task
 from training.objectives import ContrastiveLoss, PairDistance
 from training.recipe import Recipe
-from training.streaming import ShardedCrops
 from training.timelines import TimelinePairs, by_speech, pairs_of_all, timelines
 
 
@@ -91,9 +90,7 @@ class Siamese(Method):
         return Learning(network, {"distance": ContrastiveLoss(task.stage.options.margin)})
 
     def batches(self, task: Task, **common: Any) -> TimelinePairs:
-        options, stage, crops = task.stage.options, task.stage, task.crops
-        if isinstance(crops, ShardedCrops):
-            raise ValueError("siamese joins all recordings of a speaker, which a stream of shards cannot")
+        options, stage, crops = task.stage.options, task.stage, task.recordings
         kinds = {"similar": options.similar, "dissimilar": options.dissimilar}
         return TimelinePairs(crops, task.recipe.balance, stage.batch, stage.steps, **kinds, **common)
 

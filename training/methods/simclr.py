@@ -16,7 +16,6 @@ from keras import layers, ops
 
 from training.method import Learning, Method, Task
 from training.pairs import Batches, RecordingBatches
-from training.streaming import ShardedCrops
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,10 @@ class SimCLR(Method):
         return Learning(two_views(branch, task.stage.options))
 
     def batches(self, task: Task, **common: Any) -> Batches:
-        if isinstance(task.crops, ShardedCrops):
-            raise ValueError("simclr takes two crops of a recording, a stream of shards holds one")
         stage = task.stage
-        return RecordingBatches(task.crops, task.recipe.balance, stage.batch, stage.steps, views=2, **common)
+        return RecordingBatches(
+            task.recordings, task.recipe.balance, stage.batch, stage.steps, views=2, **common
+        )
 
 
 def two_views(branch: keras.Model, options: Options) -> keras.Model:

@@ -29,7 +29,6 @@ from training.method import Learning, Method, Task
 from training.pairs import RecordingBatches
 from training.reconstruction import STRIDE, embedded
 from training.segments import Around, Words, filled
-from training.streaming import ShardedCrops
 
 if TYPE_CHECKING:
     from training.recipe import Recipe
@@ -91,11 +90,11 @@ class Speech2Vec(Method):
         return Learning(keras.Model({"words": words, "samples": samples}, loss, name="speech2vec"))
 
     def batches(self, task: Task, **common: Any) -> "WordBatches":
-        if isinstance(task.crops, ShardedCrops):
-            raise ValueError("speech2vec does not learn from a stream of shards: it cuts whole recordings")
         stage, options = task.stage, task.stage.options
-        words = Words(task.crops.corpus, task.columns, options.window)
-        return WordBatches(task.crops, task.recipe.balance, stage.batch, stage.steps, words=words, **common)
+        words = Words(task.recordings.corpus, task.columns, options.window)
+        return WordBatches(
+            task.recordings, task.recipe.balance, stage.batch, stage.steps, words=words, **common
+        )
 
 
 def encoded(branch: keras.Model, words: keras.KerasTensor, samples: keras.KerasTensor) -> keras.KerasTensor:

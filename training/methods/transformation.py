@@ -18,7 +18,6 @@ from keras import layers
 from app.arrays import Waveform
 from training.method import Learning, Method, Task
 from training.pairs import Batches, RecordingBatches
-from training.streaming import ShardedCrops
 
 WAYS = 4
 """As it is, backwards, mirrored in frequency, both."""
@@ -73,10 +72,8 @@ class Transformation(Method):
         )
 
     def batches(self, task: Task, **common: Any) -> Batches:
-        if isinstance(task.crops, ShardedCrops):
-            raise ValueError("transformation does not learn from a stream of shards")
         stage = task.stage
-        return TransformedBatches(task.crops, task.recipe.balance, stage.batch, stage.steps, **common)
+        return TransformedBatches(task.recordings, task.recipe.balance, stage.batch, stage.steps, **common)
 
 
 METHOD = Transformation()

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import layers, ops
 
-from training.future_contrast import FutureContrast, causal
+from training.future_contrast import causal, learning_of_future
 from training.method import Learning, Method, Task
-from training.reconstruction import Statistics, embedded, learning_of
+from training.reconstruction import Statistics, embedded
 
 if TYPE_CHECKING:
     from training.recipe import Recipe
@@ -67,9 +67,7 @@ class Wav2Vec(Method):
         return keras.Model(waveform, embedded(Statistics(name="pool")(contexts)), name="timbre")
 
     def learning(self, branch: keras.Model, task: Task) -> Learning:
-        options: Options = task.stage.options
-        contexts, latents = branch.get_layer("frames").output, branch.get_layer("latents").output
-        return learning_of(branch, FutureContrast(options.ahead, name="loss")([contexts, latents]))
+        return learning_of_future(branch, task.stage.options.ahead)
 
 
 METHOD = Wav2Vec()
