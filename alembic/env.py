@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from app.settings import Settings
 from app.store.database import migrating
 from app.store.tables import Base
+from app.store.vault import Vault
 
 
 def run(connection: Connection) -> None:
@@ -27,7 +28,9 @@ def run_from_command_line() -> None:
     if context.config.config_file_name:
         fileConfig(context.config.config_file_name, disable_existing_loggers=False)
     url = context.get_x_argument(as_dictionary=True).get("url")
-    with migrating(url or Settings().database_url) as connection:
+    settings = Settings()
+    context.config.attributes["vault"] = Vault.load(settings.master_key_path, settings.given_master_key)
+    with migrating(url or settings.database_url) as connection:
         run(connection)
 
 

@@ -3,19 +3,25 @@
 TimbreError
 ├── RequestError                the request contradicts itself or the contract
 │   ├── MalformedRequest · ValidationFailed · ConflictingParameters · InvalidSpeakerId
-│   ├── PayloadTooLarge · AudioMissing · MethodNotAllowed
+│   ├── PayloadTooLarge · AudioMissing · MethodNotAllowed · UnsupportedRate · ConsentRequired
+│   └── IdempotencyKeyReused
+├── Forbidden                   who asks may not
+│   └── Unauthorized · InsufficientScope · SpeakerOptedOut · VerificationLocked · RateLimited
 ├── AudioRefused                the recording cannot be used; carries what was measured
 │   ├── UnsupportedMediaType · AudioEmpty · AudioUndecodable · InvalidSamples · SampleRateTooLow
 │   ├── AudioTooShort · AudioTooLong · NoSpeech · InsufficientSpeech
-│   └── TooNoisy · Clipped · TooQuiet
+│   └── TooNoisy · Clipped · TooQuiet · SeveralVoices
 ├── NotFound                    what the request names does not exist
-│   ├── SpeakerNotFound · EnrollmentNotFound · RouteNotFound
+│   ├── SpeakerNotFound · EnrollmentNotFound · RouteNotFound · ModelNotFound · JobNotFound
+│   └── CalibrationNotFound · DecisionNotFound · ReceiptNotFound
 ├── Conflict                    the state of the gallery forbids it
-│   ├── SpeakerExists · SpeakerNotEnrolled · ConcurrentModification
+│   ├── SpeakerExists · SpeakerNotEnrolled · ConcurrentModification · EnrollmentInconsistent
+│   ├── VoiceAlreadyEnrolled · ReenrollmentRequired · TooFewTrials · JobRunning
+│   └── IdempotencyInProgress
 ├── Unavailable                 the service cannot answer now; the same call may succeed later
 │   ├── ModelNotReady · IndexNotReady · StorageUnavailable · Overloaded · InferenceTimeout
 └── StartupError                the service must not start
-    ├── ModelInvalid · ProviderUnavailable · SchemaOutdated · MigrationsMissing
+    └── ModelInvalid · ProviderUnavailable · SchemaOutdated · MigrationsMissing · MasterKeyInvalid
 """
 
 from collections.abc import Mapping
@@ -119,6 +125,86 @@ class MethodNotAllowed(RequestError):
     method: str
     path: str
     allowed: str
+
+
+@dataclass(eq=False)
+class UnsupportedRate(RequestError):
+    code = "unsupported_rate"
+    message = "{field} of {asked:g} cannot be promised: {problem}. The least that can is {least_supported:g}."
+    field: str
+    asked: float
+    least_supported: float
+    impostor_trials: int
+    gallery_size: int | None
+    largest_gallery: int | None
+    problem: str
+
+
+@dataclass(eq=False)
+class ConsentRequired(RequestError):
+    code = "consent_required"
+    message = (
+        "This tenant enrolls nobody without a record of consent. "
+        "Send 'consent': what the speaker agreed to, or where that is kept."
+    )
+
+
+@dataclass(eq=False)
+class IdempotencyKeyReused(RequestError):
+    code = "idempotency_key_reused"
+    message = "The Idempotency-Key was used for another request before. Use a new one for each request."
+
+
+# ---------------------------------------------------------------- who asks
+
+
+class Forbidden(TimbreError):
+    """Who asks may not, or not now."""
+
+
+@dataclass(eq=False)
+class Unauthorized(Forbidden):
+    code = "unauthorized"
+    message = "{problem}. Send a key as 'Authorization: Bearer …'; timbre keys create makes one."
+    problem: str
+
+
+@dataclass(eq=False)
+class InsufficientScope(Forbidden):
+    code = "insufficient_scope"
+    message = "The key may not do this: it needs {needed} and has {held}. Use another key."
+    needed: str
+    held: str
+
+
+@dataclass(eq=False)
+class SpeakerOptedOut(Forbidden):
+    code = "speaker_opted_out"
+    message = (
+        "Speaker '{speaker_id}' opted out and is neither enrolled nor compared. "
+        "POST /v1/speakers/{speaker_id}:opt-in takes the objection back."
+    )
+    speaker_id: str
+
+
+@dataclass(eq=False)
+class VerificationLocked(Forbidden):
+    code = "verification_locked"
+    message = (
+        "{failures} verifications of speaker '{speaker_id}' failed in a row; the next may be tried "
+        "in {retry_after_s} s."
+    )
+    speaker_id: str
+    failures: int
+    retry_after_s: int
+
+
+@dataclass(eq=False)
+class RateLimited(Forbidden):
+    code = "rate_limited"
+    message = "The limit of {limit} is reached. Try again in {retry_after_s} s."
+    limit: str
+    retry_after_s: int
 
 
 # ---------------------------------------------------------------- the recording
@@ -233,6 +319,17 @@ class TooQuiet(AudioRefused):
     required_dbfs: float
 
 
+@dataclass(eq=False)
+class SeveralVoices(AudioRefused):
+    code = "several_voices"
+    message = (
+        "The recording seems to hold several voices: its parts differ by {score:.2f}, "
+        "those of one voice by less than {threshold:.2f}. Record one speaker only."
+    )
+    score: float
+    threshold: float
+
+
 # ---------------------------------------------------------------- the gallery
 
 
@@ -266,6 +363,40 @@ class RouteNotFound(NotFound):
     path: str
 
 
+@dataclass(eq=False)
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+    message = "There is no model '{model}'. The models are listed under /v1/models."
+    model: str
+
+
+@dataclass(eq=False)
+class JobNotFound(NotFound):
+    code = "job_not_found"
+    message = "There is no job '{job_id}', or what it made is gone. List the jobs with GET /v1/jobs."
+    job_id: str
+
+
+@dataclass(eq=False)
+class CalibrationNotFound(NotFound):
+    code = "calibration_not_found"
+    message = "There is no calibration '{calibration_id}'. List them with GET /v1/calibrations."
+    calibration_id: str
+
+
+@dataclass(eq=False)
+class DecisionNotFound(NotFound):
+    code = "decision_not_found"
+    message = "The decision_id is none that this service gave to this tenant. Send it as it was answered."
+
+
+@dataclass(eq=False)
+class ReceiptNotFound(NotFound):
+    code = "receipt_not_found"
+    message = "There is no receipt '{receipt_id}'. List them with GET /v1/erasures."
+    receipt_id: str
+
+
 class Conflict(TimbreError):
     """The state of the gallery forbids it."""
 
@@ -296,6 +427,71 @@ class ConcurrentModification(Conflict):
         "Speaker '{speaker_id}' was changed by another request at the same time. Send the request again."
     )
     speaker_id: str
+
+
+@dataclass(eq=False)
+class EnrollmentInconsistent(Conflict):
+    code = "enrollment_inconsistent"
+    message = (
+        "The recording does not sound like speaker '{speaker_id}': the score against the earlier "
+        "recordings is {score:.2f}, at least {threshold:.2f} is needed. "
+        "Check who spoke, or use on_existing=replace."
+    )
+    speaker_id: str
+    similarity: float
+    score: float
+    threshold: float
+
+
+@dataclass(eq=False)
+class VoiceAlreadyEnrolled(Conflict):
+    code = "voice_already_enrolled"
+    message = (
+        "The voice is enrolled already, as speaker '{speaker_id}' (score {score:.2f}, threshold "
+        "{threshold:.2f}). Enroll under that id, merge the two, or set the policy same_voice to warn."
+    )
+    speaker_id: str
+    similarity: float
+    score: float
+    threshold: float
+
+
+@dataclass(eq=False)
+class ReenrollmentRequired(Conflict):
+    code = "reenrollment_required"
+    message = (
+        "Speaker '{speaker_id}' was enrolled with another model and has nothing under {model_id}. "
+        "Enroll again, or run a re-embedding job where recordings were kept."
+    )
+    speaker_id: str
+    model_id: str
+
+
+@dataclass(eq=False)
+class TooFewTrials(Conflict):
+    code = "too_few_trials"
+    message = (
+        "{found} {kind} are too few for a calibration; {needed} are needed. "
+        "Confirm more decisions, or enroll more recordings."
+    )
+    kind: str
+    found: int
+    needed: int
+
+
+@dataclass(eq=False)
+class JobRunning(Conflict):
+    code = "job_running"
+    message = "Job '{job_id}' is {status}. Wait for its end, or cancel it."
+    job_id: str
+    status: str
+
+
+@dataclass(eq=False)
+class IdempotencyInProgress(Conflict):
+    code = "idempotency_in_progress"
+    message = "The first request with this Idempotency-Key is still at work. Try again in {retry_after_s} s."
+    retry_after_s: int = 1
 
 
 # ---------------------------------------------------------------- the moment
@@ -380,3 +576,11 @@ class MigrationsMissing(StartupError):
     code = "migrations_missing"
     message = "The migrations are not in {path}. Install Timbre with the alembic folder beside app."
     path: str
+
+
+@dataclass(eq=False)
+class MasterKeyInvalid(StartupError):
+    code = "master_key_invalid"
+    message = "The master key of {name} cannot be used: {problem}. Put back the key of this database."
+    name: str
+    problem: str

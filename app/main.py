@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -13,21 +13,31 @@ from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
 from app.api import problems
+from app.api.document import describe
 from app.api.metrics import Metrics
 from app.api.middleware import RequestMiddleware
-from app.api.operations import describe
+from app.api.replaying import ReplayMiddleware
 from app.api.routes import ROUTERS
+from app.api.routes.common import call_of
 from app.audio.workers import DecoderPool
-from app.embedder import Embedder
-from app.errors import ModelInvalid, TimbreError, ValidationFailed
-from app.index import FaissIndex, Partition
-from app.scoring import Calibration, load_calibration
-from app.service.gallery import Gallery
-from app.service.parts import TENANT, Parts
+from app.errors import ModelInvalid, ModelNotFound, TimbreError
+from app.index import FaissIndex
+from app.service.exports import run_export
+from app.service.galleries import Galleries
+from app.service.imports import run_import
+from app.service.job_runner import JobRunner, Work
+from app.service.parts import Parts
+from app.service.rates import Rates
+from app.service.reembedding import run_reembedding
+from app.service.shelf import Shelf
+from app.service.sweeping import Repeating, sweep
 from app.settings import Settings
-from app.store.database import check_schema, make_engine, upgrade
+from app.store import Vault, check_schema, make_engine, upgrade
+from app.store.job_records import JobKind
+from app.store.records import StoredTenant
 from app.store.repository import Repository
 
+_log: Final = logging.getLogger("timbre")
 _DESCRIPTION: Final = """
 Enroll voices, verify that a recording is the voice it claims to be, identify whose voice it is.
 
@@ -36,21 +46,29 @@ and webm. `/enroll`, `/verify` and `/identify` also stand under `/v1`. Every ref
 problem document with a `code` for programs, a `detail` for people and `reasons` with the numbers.
 Every answer names its `request_id`; send `X-Request-Id` to choose it.
 """
-_CALIBRATE: Final = "`timbre calibrate`, of the training package, writes a new one"
+_WORKS: Final[Mapping[JobKind, Work]] = {
+    "import": run_import,
+    "export": run_export,
+    "reembed": run_reembedding,
+}
 _TAGS: Final = [
     {"name": "voices", "description": "The three main calls."},
     {"name": "speakers", "description": "Who is enrolled, and with what."},
     {"name": "audio", "description": "Recordings on their own."},
     {"name": "models", "description": "What answers."},
+    {"name": "decisions", "description": "What thresholds promise, and what they kept."},
+    {"name": "jobs", "description": "Work that outlasts a request: imports, exports, re-embeddings."},
+    {"name": "azure", "description": "The paths of Azure's Speaker Recognition v2.0, text-independent."},
     {"name": "operation", "description": "For whoever runs the service."},
 ]
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, *, local: bool = False) -> FastAPI:
     """Make the application. Nothing is opened before its lifespan begins.
 
     Args:
         settings: The settings; read from the environment when not given.
+        local: Only this process reaches it, as the command line does, so nobody needs a key.
 
     Returns:
         The ASGI application. Its lifespan raises StartupError when the set-up cannot serve.
@@ -70,9 +88,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
+    app.state.local = local
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app, ROUTERS)
+    app.add_middleware(ReplayMiddleware, opener=call_of)
     app.add_middleware(RequestMiddleware)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
@@ -99,7 +119,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             except TimbreError as failure:
                 app.state.start_failure = failure
                 raise
-            app.state.metrics = Metrics(lambda: parts.gallery.size)
+            app.state.metrics = Metrics(lambda: parts.galleries.size)
             app.state.parts = parts
             try:
                 yield
@@ -113,48 +133,54 @@ def _join(settings: Settings, stack: ExitStack) -> Parts:
     """Build every part; `stack` closes them in reverse.
 
     Raises:
-        StartupError: The model or the schema is not what it should be.
+        StartupError: The model, the schema or the master key is not what it should be.
         StorageUnavailable: The database does not answer.
     """
-    folder = settings.models_dir / settings.model
-    embedder = Embedder.load(
-        folder,
-        provider=settings.provider,
-        precision=settings.precision,
-        workers=settings.inference_workers,
-        queue=settings.inference_queue,
-        timeout_s=settings.inference_timeout_s,
-    )
-    stack.callback(embedder.close)
-    calibration = _calibration(settings, embedder)
+    vault = Vault.load(settings.master_key_path, settings.given_master_key)
     if settings.migrate_on_start:
-        upgrade(settings.database_url)
+        upgrade(settings.database_url, vault)
     engine = make_engine(settings.database_url)
     stack.callback(engine.dispose)
     check_schema(engine)
-    repository = Repository(engine)
-    partition = Partition(TENANT, embedder.manifest.model_id)
-    gallery = Gallery(repository, FaissIndex(), partition, calibration.score, settings.required_speech_s)
-    gallery.sync()
+    repository = Repository(engine, vault)
+    repository.check_vault()
+    shelf = Shelf(settings)
+    stack.callback(shelf.close)
+    shelf.serving(shelf.default)
+    galleries = Galleries(repository, FaissIndex(), settings.required_speech_s)
     decoders = DecoderPool(settings.decode_workers, settings.decode_timeout_s, settings.max_duration_s)
     stack.callback(decoders.close)
-    return Parts(settings, engine, repository, decoders, embedder, calibration, gallery)
+    long_decoders = _long_decoders(settings)
+    stack.callback(long_decoders.close)
+    parts = Parts(settings, engine, vault, repository, decoders, long_decoders, shelf, galleries, Rates())
+    for tenant in repository.list_tenants():
+        _warm(parts, tenant)
+    stack.callback(parts.aside.close)
+    stack.callback(JobRunner(parts, _WORKS, threads=settings.job_workers).close)
+    stack.callback(Repeating("timbre-sweeping", settings.sweep_s, lambda: sweep(parts)).close)
+    return parts
 
 
-def _calibration(settings: Settings, embedder: Embedder) -> Calibration:
-    """What the scores of the loaded model mean, with a threshold at the rate that the settings ask for."""
-    folder = settings.models_dir / settings.model
+def _long_decoders(settings: Settings) -> DecoderPool:
+    """A pool of one process, which starts at its first recording; hours of it may take as much longer."""
+    longer = max(1.0, settings.max_segments_duration_s / settings.max_duration_s)
+    return DecoderPool(
+        1,
+        settings.decode_timeout_s * longer,
+        settings.max_segments_duration_s,
+        wait_s=settings.decode_timeout_s,
+        lazy=True,
+    )
+
+
+def _warm(parts: Parts, tenant: StoredTenant) -> None:
+    """Load a tenant's model and fill its gallery before the first request; a model that is gone waits."""
     try:
-        calibration = load_calibration(folder / "calibration.json")
-    except ValueError as error:
-        raise ModelInvalid(str(folder), f"{error}; {_CALIBRATE}") from error
-    if calibration.model_sha256 != embedder.manifest.sha256:
-        raise ModelInvalid(str(folder), f"calibration.json was made with another model.onnx; {_CALIBRATE}")
-    try:
-        calibration.at_fmr(settings.target_fmr)
-    except ValidationFailed as error:
-        raise ModelInvalid(str(folder), f"TIMBRE_TARGET_FMR has no threshold: {error.problem}") from error
-    return calibration
+        serving = parts.serving_for(tenant)
+    except (ModelInvalid, ModelNotFound) as problem:
+        _log.error("tenant %s cannot be served: %s", tenant.tenant_id, problem)
+        return
+    parts.galleries.of(tenant.tenant_id, serving).sync()
 
 
 def _version() -> str:

@@ -1,10 +1,24 @@
 """Every setting of the service, in one frozen object: the only reader of the environment."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from limits import parse
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+
+Rule: TypeAlias = Literal["allow", "warn", "refuse"]
+"""What to do about something doubtful."""
+
+
+def _parsed(limit: str) -> str:
+    parse(limit)  # raises ValueError
+    return limit
+
+
+RateLimit: TypeAlias = Annotated[str, AfterValidator(_parsed)]
+"""A number of requests and a time, as `600/minute` or `20 per second`."""
 
 
 class Settings(BaseSettings):
@@ -15,14 +29,25 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on. Keep the loopback until something in front of the service checks who calls."""
+    """Address to listen on. Without any API key the service keeps to the loopback, whatever stands here."""
     port: int = Field(default=8000, ge=0, le=65535)
     """TCP port to listen on; 0 lets the system choose."""
     workers: int = Field(default=1, ge=1)
     """Server processes; they share one database and see each other's changes at once."""
+    open: bool = False
+    """Let everybody in who reaches the port, as long as there is no API key; for a port that is published on
+    the loopback only, as the compose file does."""
+    rate_limit: RateLimit | None = None
+    """Most requests of one key, as `600/minute`; each process counts for itself. None sets no limit."""
 
     database_url: str = "sqlite:///data/timbre.db"
     """SQLAlchemy address of the database: sqlite:///path or postgresql+psycopg://user:password@host/name."""
+    master_key_file: Path | None = None
+    """File with the key that seals everything stored of a voice; made at the first start. None: master.key
+    beside the SQLite file, or data/master.key. Keep a copy apart from the database's: without it no voice can
+    be read again."""
+    master_key: SecretStr | None = None
+    """The key itself, 32 bytes in base64, in the place of the file."""
     migrate_on_start: bool = True
     """Bring the database to the newest migration at the start; otherwise an older one refuses to start."""
     models_dir: Path = Path("models")
@@ -51,6 +76,18 @@ class Settings(BaseSettings):
     """Most recordings in one enrollment request."""
     max_duration_s: float = Field(default=300.0, gt=0)
     """Longest recording, in seconds."""
+    max_segments_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)
+    """Largest request body of /v1/segments, in bytes: two hours of 16-bit samples at 16 kHz."""
+    max_segments_duration_s: float = Field(default=7200.0, gt=0)
+    """Longest recording that is cut into segments, in seconds."""
+    segments_at_once: int = Field(default=2, ge=1)
+    """Recordings cut into segments at the same time; as many more wait, the rest is turned away."""
+    live_max_duration_s: float = Field(default=60.0, gt=0)
+    """Longest live verification, in seconds of audio."""
+    live_idle_s: float = Field(default=10.0, gt=0)
+    """Longest silence of the client of a live verification until it is ended, in seconds."""
+    live_at_once: int = Field(default=32, ge=1)
+    """Live verifications at the same time; further ones are turned away."""
     min_speech_s: float = Field(default=0.25, gt=0)
     """Least speech in one recording, in seconds."""
     required_speech_s: float = Field(default=4.0, gt=0)
@@ -64,9 +101,59 @@ class Settings(BaseSettings):
 
     target_fmr: float = Field(default=0.05, gt=0, lt=1)
     """Expected false-match rate at which the default threshold stands, on the trials of the calibration."""
+    target_fpir: float | None = Field(default=None, gt=0, lt=1)
+    """Expected share of strangers whom an identification names, whatever the size of the gallery; None takes
+    the threshold of TIMBRE_TARGET_FMR, which holds for one comparison."""
     min_margin: float = Field(default=0.5, ge=0)
     """Least lead of the best candidate over the second, in score, for `match`, not `ambiguous`: log-odds of
     the one against the other, so 0.5 asks that the best be 1.6 times likelier."""
 
+    consent: Literal["optional", "required"] = "optional"
+    """Whether a speaker is enrolled without a record of consent."""
+    inconsistent: Rule = "refuse"
+    """What happens to a recording that does not sound like the speaker's earlier ones."""
+    same_voice: Rule = "warn"
+    """What happens to a recording of a voice that is enrolled under another id."""
+    several_voices: Rule = "warn"
+    """What happens to a recording in which several voices speak."""
+    consistency_fnmr: float = Field(default=0.01, gt=0, lt=1)
+    """Share of right recordings that may be taken for inconsistent, on the trials of the calibration."""
+    same_voice_fmr: float = Field(default=0.001, gt=0, lt=1)
+    """Share of other voices that may be taken for the same, in one comparison."""
+    keep_audio: bool = False
+    """Keep the recordings of enrollments, sealed, so that a new model can be given them."""
+    retention_days: int | None = Field(default=None, ge=1)
+    """Days until a speaker is deleted, counted from the first enrollment; None keeps it."""
+    lockout_after: int = Field(default=5, ge=0)
+    """Failed verifications in a row after which a speaker's are locked for a while; 0 never locks."""
+    lockout_first_s: float = Field(default=30.0, gt=0)
+    """First lock, in seconds; every further failure doubles it."""
+    lockout_longest_s: float = Field(default=3600.0, gt=0)
+    """Longest lock, in seconds."""
+    audit_decisions: bool = False
+    """Write every verification and identification into the audit log, not only what changes something."""
+    jobs_dir: Path = Path("data/jobs")
+    """Folder for the files of imports and exports, sealed; the processes that share a database share it."""
+    job_workers: int = Field(default=1, ge=0)
+    """Imports, exports and re-embeddings done at the same time by one process; 0 leaves them to others."""
+    max_import_bytes: int = Field(default=8 * 1024**3, ge=1024)
+    """Largest import, in bytes, as it is sent and as it unpacks."""
+    sweep_s: float = Field(default=60.0, gt=0)
+    """Time between two searches for speakers whose time to be kept is over, in seconds."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity that is logged. Logs carry request ids and codes, never audio and never names."""
+
+    @property
+    def master_key_path(self) -> Path:
+        """Where the master key lies."""
+        if self.master_key_file is not None:
+            return self.master_key_file
+        address = make_url(self.database_url)
+        beside = address.database if address.get_backend_name() == "sqlite" else None
+        return (Path(beside).parent if beside else Path("data")) / "master.key"
+
+    @property
+    def given_master_key(self) -> str | None:
+        """The master key of the environment, where there is one."""
+        return self.master_key.get_secret_value() if self.master_key is not None else None

@@ -19,7 +19,7 @@ import numpy as np
 from sqlalchemy import insert
 
 from app.index import FaissIndex, Partition
-from app.store import NewEnrollment, Repository, make_engine, upgrade
+from app.store import NewEnrollment, Repository, Vault, make_engine, upgrade
 from app.store.tables import Centroid, Gallery, Speaker
 
 MODEL, DIM, BATCH = "benchmark@000000000000", 192, 5000
@@ -117,8 +117,8 @@ def main() -> None:
         engine = make_engine(url)
         try:
             rows = voices(arguments.speakers)
-            fill(Repository(engine), rows)
-            found = measure(Repository(engine), rows)
+            fill(Repository(engine, Vault(bytes(32))), rows)
+            found = measure(Repository(engine, Vault(bytes(32))), rows)
         finally:
             engine.dispose()
     bare = next(iter(found.values()))

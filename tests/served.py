@@ -1,6 +1,8 @@
 """A real server in a thread of the test process: uvicorn, decoder processes, model, index, database."""
 
+import base64
 import contextlib
+import hashlib
 import io
 import threading
 import time
@@ -19,6 +21,8 @@ from app.main import create_app
 from app.settings import Settings
 from training.signals import speech_like
 
+MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
+
 
 def settings_for(models_dir: Path, database_url: str, **changes: Any) -> Settings:
     """Settings of a test: nothing from the environment, the tiny model."""
@@ -27,6 +31,8 @@ def settings_for(models_dir: Path, database_url: str, **changes: Any) -> Setting
         "model": "tiny",
         "database_url": database_url,
         "provider": "cpu",
+        "master_key": MASTER_KEY,
+        "jobs_dir": models_dir.parent / f"jobs-{hashlib.sha256(database_url.encode()).hexdigest()[:12]}",
         "max_upload_bytes": 2_000_000,
         "max_files": 4,
         "max_duration_s": 20.0,
@@ -48,7 +54,13 @@ def serving(settings: Settings) -> Iterator[httpx.Client]:
 def serving_app(app: FastAPI) -> Iterator[httpx.Client]:
     """The same for an application that the test wants to reach into."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, lifespan="on", ws="none", access_log=False
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        lifespan="on",
+        ws="websockets-sansio",
+        access_log=False,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -21,12 +21,13 @@ import numpy as np
 
 from app.embedder import Embedder
 from app.errors import TimbreError
+from app.scoring.fitting import SIMILARITY_ONLY, Examples, Fit, cross_validated, fit, speaker_folds
+from app.scoring.operating import Scored, calibration_content
+from app.scoring.rates import cllr, min_cllr
 from training.calibration_tables import tables
 from training.choosing import LEAST_SETS, SINGLE, Choice, Evidence, choose, compare_scorings, examples_of
 from training.corpus import Source, read_sources
-from training.fitting import SIMILARITY_ONLY, Examples, Fit, cross_validated, fit, speaker_folds
-from training.metrics import Trials, act_dcf, cllr, min_cllr, min_dcf, read_trial_folder
-from training.operating import Scored, calibration_content
+from training.metrics import Trials, act_dcf, min_dcf, read_trial_folder
 from training.plots import plot_det, plot_reliability
 from training.scored import (
     Enrolments,

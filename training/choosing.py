@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from app.audio.quality import NARROWBAND_HZ
-from training.fitting import (
+from app.scoring.fitting import (
     EXTRAS,
     P_TARGET,
     TERMS,
@@ -18,8 +18,9 @@ from training.fitting import (
     cross_validated,
     fit,
 )
-from training.intervals import Labels
-from training.metrics import Floats, cllr, equal_error_rate, min_dcf
+from app.scoring.intervals import Labels
+from app.scoring.rates import Floats, cllr, equal_error_rate
+from training.metrics import min_dcf
 from training.scored import Features, Measured
 
 BySpeech: TypeAlias = Mapping[float, float]

@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from app.arrays import Embeddings
 from app.embedder import Embedder
+from app.scoring.fitting import balance
+from app.scoring.rates import Floats, equal_error_rate, error_rates
 from training.corpus import Source, read_sources
-from training.fitting import balance
-from training.metrics import Floats, Trials, equal_error_rate, error_rates, min_dcf, read_trial_folder
+from training.metrics import Trials, min_dcf, read_trial_folder
 from training.scored import Features, add_reading_options, cosines, read_features, sources_of
 
 NEAREST = 100

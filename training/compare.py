@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from app.embedder import Embedder, Precision
+from app.scoring.rates import equal_error_rate
 from training.corpus import Source
-from training.metrics import equal_error_rate
 from training.scored import Features, Measured, cosines, read_features
 
 MOST_EER: Final = 0.002

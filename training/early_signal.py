@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from app.arrays import SAMPLE_RATE_HZ
+from app.scoring.rates import equal_error_rate
 from training.corpus import Corpus
-from training.metrics import Trials, equal_error_rate
+from training.metrics import Trials
 
 _BATCH = 64
 

@@ -8,17 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.scoring import ScoreModel
-from training.intervals import speaker_bootstrap
-from training.metrics import (
-    RULE_OF_THREE,
-    Floats,
-    act_dcf,
-    cllr,
-    equal_error_rate,
-    min_cllr,
-    min_dcf,
-    threshold_at_fmr,
-)
+from app.scoring.intervals import speaker_bootstrap
+from app.scoring.rates import RULE_OF_THREE, Floats, cllr, equal_error_rate, min_cllr
+from training.metrics import act_dcf, min_dcf, threshold_at_fmr
 from training.scored import Measured
 
 Row: TypeAlias = dict[str, Any]

@@ -16,9 +16,9 @@ from app.arrays import Embeddings, Waveform
 from app.audio import prepare
 from app.embedder import Embedder, read_manifest
 from app.errors import AudioRefused
+from app.scoring.rates import Floats
 from training.baseline import mfcc_statistics
 from training.corpus import Source
-from training.metrics import Floats
 from training.scored import LONGEST_S
 
 

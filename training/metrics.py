@@ -1,19 +1,14 @@
-"""Error rates of trials: scores that rise with likeness, and labels, 1 for one speaker → figures."""
+"""Trial lists, and what a detector of one speaker costs on them; the rates are in `app.scoring.rates`."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.isotonic import IsotonicRegression
-from sklearn.metrics import det_curve
 
-Floats = npt.NDArray[np.float64]
-
-RULE_OF_THREE: Final = 3.0
-"""No error in n trials still leaves a rate of up to 3/n at 95 % confidence: below it nothing can be said."""
+from app.scoring.rates import Floats, error_rates
 
 
 @dataclass(frozen=True)
@@ -105,30 +100,6 @@ def draw_trials(
     return lists
 
 
-def error_rates(
-    scores: Floats, labels: npt.NDArray[np.int64], weights: Floats | None = None
-) -> tuple[Floats, Floats, Floats]:
-    """The DET curve: (fmr, fnmr, thresholds) for `accept when score >= threshold`, thresholds rising.
-
-    Trials may weigh differently inside their kind; alike when `weights` is None.
-    """
-    fmr, fnmr, thresholds = det_curve(labels, scores, sample_weight=weights)
-    order = np.argsort(thresholds, kind="stable")
-    return fmr[order], fnmr[order], thresholds[order]
-
-
-def equal_error_rate(scores: Floats, labels: npt.NDArray[np.int64], weights: Floats | None = None) -> float:
-    """The rate at which FMR and FNMR meet, in [0, 1], interpolated between the two nearest points."""
-    fmr, fnmr, _ = error_rates(scores, labels, weights)
-    fmr, fnmr = np.append(fmr, 0.0), np.append(fnmr, 1.0)
-    gap = fnmr - fmr
-    i = int(np.argmax(gap >= 0))
-    if i == 0:
-        return float((fmr[0] + fnmr[0]) / 2)
-    share = -gap[i - 1] / (gap[i] - gap[i - 1])
-    return float(fmr[i - 1] + share * (fmr[i] - fmr[i - 1]))
-
-
 def min_dcf(
     scores: Floats,
     labels: npt.NDArray[np.int64],
@@ -172,39 +143,6 @@ def _normalised_cost(fmr: Any, fnmr: Any, p_target: float, c_miss: float, c_fa: 
     """Detection cost of error rates, divided by the better of always yes and always no."""
     of_misses, of_passes = c_miss * p_target, c_fa * (1 - p_target)
     return (of_misses * fnmr + of_passes * fmr) / min(of_misses, of_passes)
-
-
-def cllr(llr: Floats, labels: npt.NDArray[np.int64], weights: Floats | None = None) -> float:
-    """Cost of log-likelihood ratios (natural log) over all applications, in bits.
-
-    0 is knowledge, 1 what answering 0 always costs; nothing bounds it above.
-
-    Args:
-        llr: Log-likelihood ratios.
-        labels: 1 = target.
-        weights: Of each trial inside its kind; alike when None.
-
-    Source: N. Brümmer and J. du Preez, "Application-independent evaluation of speaker detection",
-        Computer Speech and Language 20, 2006.
-    """
-    cost = np.logaddexp(0.0, np.where(labels == 1, -llr, llr)) / np.log(2)
-    shares = np.ones(len(llr)) if weights is None else weights
-    kinds = [labels == 1, labels == 0]
-    return float(np.mean([np.average(cost[kind], weights=shares[kind]) for kind in kinds]))
-
-
-def min_cllr(scores: Floats, labels: npt.NDArray[np.int64], weights: Floats | None = None) -> float:
-    """Cllr after the best rising map from score to log-likelihood ratio (pool adjacent violators), in bits.
-
-    What of Cllr is not calibration but discrimination; arguments as of `cllr`.
-    """
-    shares = np.ones(len(scores)) if weights is None else weights
-    totals = [shares[labels == 0].sum(), shares[labels == 1].sum()]
-    even = shares / np.array(totals)[labels]  # both kinds weigh 1, so the odds are the likelihood ratio
-    posterior = IsotonicRegression(y_min=0.0, y_max=1.0).fit_transform(scores, labels, sample_weight=even)
-    with np.errstate(divide="ignore"):
-        llr = np.log(posterior) - np.log1p(-posterior)
-    return cllr(llr, labels, weights)
 
 
 def threshold_at_fmr(

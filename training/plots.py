@@ -14,7 +14,7 @@ from sklearn.metrics import ConfusionMatrixDisplay
 from threadpoolctl import threadpool_limits
 
 from app.arrays import Embeddings
-from training.metrics import Floats, error_rates
+from app.scoring.rates import Floats, error_rates
 
 Scored = tuple[Floats, npt.NDArray[np.int64]]
 """Scores and labels of one trial list."""

@@ -13,8 +13,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from threadpoolctl import threadpool_limits
 
 from app.arrays import Embeddings
+from app.scoring.rates import Floats
 from training.corpus import Source, place_of
-from training.metrics import Floats
 
 LEAST_TAKES, MOST_TAKES = 4, 6
 """Recordings of a speaker of the linear probe; every third is held out."""

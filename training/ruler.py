@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from app.arrays import Embeddings
+from app.scoring.rates import Floats, equal_error_rate
 from training.baseline import standardised
 from training.corpus import read_sources
 from training.figures import Row
 from training.heard import Heard, hear
-from training.metrics import Floats, Trials, equal_error_rate, min_dcf
+from training.metrics import Trials, min_dcf
 from training.plots import Scored
 from training.probes import LinearProbe, Takes, distance_figures, distances, probe_takes
 from training.scored import cosines, sources_of

@@ -17,9 +17,10 @@ from app.audio import prepare
 from app.embedder import Embedder
 from app.errors import AudioRefused
 from app.scoring import centroid
+from app.scoring.rates import Floats
 from training.baseline import mfcc_statistics, standardised
 from training.corpus import Source
-from training.metrics import Floats, Trials
+from training.metrics import Trials
 
 LONGEST_S: Final = 600.0
 """Recordings longer than this are not read, in seconds."""

@@ -5,7 +5,15 @@ import math
 import re
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
 
 from app.store.records import OnExisting
 
@@ -79,7 +87,7 @@ def _parse_consent(value: Any) -> Any:
 
 def _split(value: list[str]) -> list[str]:
     """Comma separated, repeated, or both. None at all is refused: it must not come to mean everybody."""
-    found = [each.strip() for text in value for each in text.split(",")]
+    found = [each.strip(" ") for text in value for each in text.split(",")]
     if not all(found):
         raise ValueError("it must name speakers, separated by commas")
     return list(dict.fromkeys(found))
@@ -97,12 +105,21 @@ Consent = Annotated[
         {"oneOf": [{"type": "object", "additionalProperties": True}, {"type": "string", "minLength": 1}]}
     ),
 ]
-DisplayName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
-Group = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
-CandidateIds = Annotated[list[str], AfterValidator(_split), Field(max_length=1000)]
+_ID: Final = r"(?!\.{1,2}( |,|$))[A-Za-z0-9._~-]{1,128}"
+"""A speaker_id; `.` and `..` would not survive as a part of a path."""
+_PLAIN: Final[dict[str, Any]] = {"pattern": r"^[^\x00-\x1f\x7f]*$"}
+DisplayName = Annotated[
+    str, Field(min_length=1, max_length=200, json_schema_extra=_PLAIN), AfterValidator(_plain)
+]
+Group = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra=_PLAIN), AfterValidator(_plain)]
+CandidateIds = Annotated[
+    list[Annotated[str, Field(json_schema_extra={"pattern": f"^ *{_ID}( *, *{_ID})* *$"})]],
+    AfterValidator(_split),
+    Field(max_length=1000),
+]
 Score = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
-SpeakerIdField = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9._~-]{1,128}$"})]
+SpeakerIdField = Annotated[str, WithJsonSchema({"type": "string", "pattern": rf"^{_ID}$"})]
 
 
 class _Fields(BaseModel):
@@ -120,6 +137,8 @@ class EnrollFields(_Fields):
     """A JSON object of your own, at most 4096 bytes. `group` in it can narrow an identification."""
     consent: Consent | None = None
     """What the speaker agreed to: a JSON object, or a text that says where it is kept."""
+    retain_until: AwareDatetime | None = None
+    """When the speaker is to be deleted, RFC 3339. Without it the policy's `retention_days` count."""
     on_existing: OnExisting = "append"
     """When the speaker exists: add the recordings, put them in the place of the old ones, or refuse."""
     allow_partial: bool = False
@@ -136,7 +155,8 @@ class VerifyFields(_Fields):
     threshold: Score | None = None
     """Accept at this score and above, instead of the default. Nothing is known of the errors there."""
     target_fmr: Rate | None = None
-    """Use the threshold whose expected false-match rate is the nearest to this one, and not above it."""
+    """Use the threshold whose expected false-match rate is the nearest to this one, and not above it; refused
+    where the trials cannot promise it."""
 
 
 class IdentifyFields(_Fields):
@@ -146,6 +166,9 @@ class IdentifyFields(_Fields):
     """Most candidates in the answer."""
     threshold: Score | None = None
     """Match at this score and above, instead of the default. Nothing is known of the errors there."""
+    target_fpir: Rate | None = None
+    """Use the threshold at which this share of strangers, at most, is expected to be named, in the gallery as
+    large as it is; refused where the trials cannot promise it."""
     min_margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Least lead in score over the second candidate for a `match`; with less the answer is `ambiguous`.
     It is the log-odds of the first against the second: 0.5 says 1.6 times, 2.3 ten times likelier."""
@@ -153,6 +176,26 @@ class IdentifyFields(_Fields):
     """Search only these speakers: comma separated, or repeated. Ids that nobody has are left out."""
     group: Group | None = None
     """Search only speakers whose metadata has this `group`."""
+
+
+class SegmentsFields(_Fields):
+    """Fields of a recording that is cut into segments."""
+
+    threshold: Score | None = None
+    """Match at this score and above, instead of the default. Nothing is known of the errors there."""
+    target_fpir: Rate | None = None
+    """Use the threshold at which this share of strangers, at most, is expected to be named, in the gallery as
+    large as it is; refused where the trials cannot promise it."""
+    min_margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Least lead in score over the second candidate for a `match`; with less the voice is `ambiguous`."""
+    candidate_ids: CandidateIds | None = None
+    """Look for these speakers only: comma separated, or repeated. Ids that nobody has are left out."""
+    group: Group | None = None
+    """Look only for speakers whose metadata has this `group`."""
+    min_segment_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 0.0
+    """Leave shorter segments out, in seconds; what they say still counts for its speaker."""
+    max_speakers: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Most voices that are told apart, where it is known how many take part."""
 
 
 class QualityFields(_Fields):

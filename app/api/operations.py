@@ -3,19 +3,20 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from app import errors
 from app.api.examples import internal_example, refusal_example
 from app.api.problems import INTERNAL_CODE, MEDIA_TYPE, STATUS, title_of
-from app.api.schemas import Problem
 from app.errors import TimbreError
 
 Leaf = type[TimbreError]
 
-ALWAYS: Final[tuple[Leaf, ...]] = (errors.ModelNotReady, errors.ValidationFailed)
+ALWAYS: Final[tuple[Leaf, ...]] = (
+    *(errors.ModelNotReady, errors.ValidationFailed),
+    *(errors.Unauthorized, errors.InsufficientScope, errors.RateLimited),
+)
+"""Refusals of every call but the probes."""
 STORED: Final[tuple[Leaf, ...]] = (errors.StorageUnavailable,)
 """Refusals of every call that asks the database."""
 DECODED: Final[tuple[Leaf, ...]] = (
@@ -46,30 +47,39 @@ EMBEDDED: Final[tuple[Leaf, ...]] = (
 _BYTES: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
 _TITLES: Final = {
     400: "The request could not be read",
+    401: "Nobody who may ask",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     409: "The state of the gallery forbids it",
+    410: "Gone",
     413: "The upload is too large",
     415: "No recording of a known kind",
     422: "The request or the recording cannot be used",
+    423: "Locked for now",
+    429: "Too many requests; try again after Retry-After seconds",
     500: "The service failed",
     503: "Not now; try again after Retry-After seconds",
     504: "The model did not answer in time",
 }
 
 
-def answers(success: int, example: dict[str, Any] | None, leaves: Iterable[Leaf]) -> dict[int | str, Any]:
+def answers(
+    success: int, example: dict[str, Any] | None, leaves: Iterable[Leaf], *, headers: Iterable[str] = ()
+) -> dict[int | str, Any]:
     """The `responses` of an operation.
 
     Args:
         success: Status of the good answer.
         example: Its body, None when it has none.
         leaves: What the operation may refuse with.
+        headers: What the good answer carries besides: `ETag`, `Location`.
 
     Returns:
         One entry for each status, with an example for each code.
     """
-    responses: dict[int | str, Any] = {success: {"headers": _REQUEST_ID_HEADER}}
+    carried = _REQUEST_ID_HEADER | {name: _HEADERS[name] for name in headers}
+    responses: dict[int | str, Any] = {success: {"headers": carried}}
     if example is not None:
         responses[success]["content"] = {"application/json": {"example": example}}
     found: dict[int, dict[str, Any]] = {500: {INTERNAL_CODE: internal_example()}}
@@ -80,24 +90,70 @@ def answers(success: int, example: dict[str, Any] | None, leaves: Iterable[Leaf]
     return responses
 
 
+def add_refusals(operation: dict[str, Any], leaves: Iterable[Leaf]) -> None:
+    """Add refusals to an operation of a finished document; those that it has stay."""
+    for leaf in leaves:
+        status = STATUS[leaf]
+        present = operation["responses"].get(str(status), {})
+        content = present.get("content", {})
+        examples = content.get(MEDIA_TYPE, {}).get("examples", {})
+        documents = {code: each["value"] for code, each in examples.items()}
+        documents.setdefault(leaf.code, refusal_example(leaf))
+        added = _refusals(status, documents)
+        if content.keys() - {MEDIA_TYPE}:  # refusals in other words stand beside
+            added["description"] = f"{present['description']}; {added['description']}"
+            added["content"] = {**content, **added["content"]}
+        operation["responses"][str(status)] = added
+
+
+def refusal_headers(status: int) -> dict[str, Any]:
+    """The headers of a refusal with this status."""
+    named = [name for name, statuses in _REFUSAL_HEADERS.items() if status in statuses]
+    return _REQUEST_ID_HEADER | {name: _HEADERS[name] for name in named}
+
+
 def _refusals(status: int, documents: dict[str, Any]) -> dict[str, Any]:
-    headers = dict(_REQUEST_ID_HEADER)
-    if status == 503:
-        headers["Retry-After"] = {"description": "Seconds", "schema": {"type": "integer"}}
     examples = {code: {"summary": title_of(code), "value": each} for code, each in documents.items()}
     return {
         "description": f"{_TITLES[status]}: {', '.join(f'`{code}`' for code in documents)}",
-        "headers": headers,
+        "headers": refusal_headers(status),
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
     }
 
 
-_REQUEST_ID_HEADER: Final = {
+_HEADERS: Final[dict[str, dict[str, Any]]] = {
     "X-Request-Id": {
         "description": "The id given with the request, or a new one",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+    },
+    "ETag": {
+        "description": "The version of what is shown, for If-Match and If-None-Match",
+        "required": True,
+        "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
+    },
+    "Location": {
+        "description": "Where it is found from now on",
+        "required": True,
         "schema": {"type": "string"},
-    }
+    },
+    "Timbre-Erasure-Receipt": {
+        "description": "Id of the receipt; absent where there was nobody",
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {
+        "description": "Seconds",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "WWW-Authenticate": {
+        "description": "How to say who asks",
+        "required": True,
+        "schema": {"type": "string"},
+    },
 }
+_REQUEST_ID_HEADER: Final = {"X-Request-Id": _HEADERS["X-Request-Id"]}
+_REFUSAL_HEADERS: Final = {"Retry-After": {423, 429, 503}, "WWW-Authenticate": {401}}
 
 
 def recordings(
@@ -115,6 +171,8 @@ def recordings(
         Both bodies, multipart with the fields in it and raw with the fields as query parameters.
     """
     texts = _properties(fields)
+    for name, value in example.items():
+        texts[name]["examples"] = [value]
     audio = {"type": "array", "items": _BYTES, "minItems": 1} if many else dict(_BYTES)
     parts: dict[str, Any] = {"audio": {**audio, "description": "The recording" + ("s" if many else "")}}
     if reference:
@@ -125,23 +183,22 @@ def recordings(
         "properties": parts | texts,
         "additionalProperties": False,
     }
-    sent = {"audio": ["(bytes)"] if many else "(bytes)"} | example
     return {
         "requestBody": {
             "required": True,
             "description": "Multipart, or the bytes of one recording with the fields as query parameters. "
             "The kind of recording is found in its bytes, whatever its name or media type says.",
             "content": {
-                "multipart/form-data": {"schema": form, "example": sent},
+                "multipart/form-data": {"schema": form},
                 "audio/*": {"schema": dict(_BYTES)},
                 "application/octet-stream": {"schema": dict(_BYTES)},
             },
         },
-        "parameters": [_parameter(name, schema, example.get(name)) for name, schema in texts.items()],
+        "parameters": [_parameter(name, schema) for name, schema in texts.items()],
     }
 
 
-def _parameter(name: str, schema: dict[str, Any], example: Any) -> dict[str, Any]:
+def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     words = schema.get("description", "")
     inner = {key: value for key, value in schema.items() if key != "description"}
     parameter: dict[str, Any] = {"name": name, "in": "query", "required": False}
@@ -150,8 +207,6 @@ def _parameter(name: str, schema: dict[str, Any], example: Any) -> dict[str, Any
         parameter["content"] = {"application/json": {"schema": inner}}
     else:
         parameter["schema"] = inner
-    if example is not None and "schema" in parameter:
-        parameter["example"] = example
     return parameter
 
 
@@ -166,22 +221,3 @@ def _properties(fields: type[BaseModel]) -> dict[str, Any]:
             merged.pop("default")
         properties[name] = merged
     return properties
-
-
-def describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the problem document among its schemas; made once."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            summary=app.summary,
-            description=app.description,
-            routes=app.routes,
-            tags=app.openapi_tags,
-            license_info=app.license_info,
-        )
-        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        inner = schema.pop("$defs", {})
-        document["components"]["schemas"] |= {**inner, "Problem": schema}
-        app.openapi_schema = document
-    return app.openapi_schema

@@ -1,74 +1,56 @@
-"""The body and the precondition of PATCH /v1/speakers/{speaker_id}."""
+"""What changes a speaker: the bodies, and the precondition in If-Match."""
 
-import json
 import re
 from typing import Annotated, Any, Final
 
-from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from fastapi import Header
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
-from app.api.fields import DisplayName, check_object
-from app.api.problems import invalid_values
-from app.api.uploads import read_body
-from app.errors import MalformedRequest, ValidationFailed
+from app.api.fields import Consent, DisplayName, SpeakerIdField, check_object
+from app.errors import ValidationFailed
 
-_LARGEST_BODY: Final = 64 * 1024
 _ETAG: Final = re.compile(r'"?(\d{1,18})"?')
+
+IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag that the change is based on")]
 
 
 class SpeakerPatch(BaseModel):
-    """What may be changed."""
+    """What may be changed; a field that is not sent stays, null removes it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
     display_name: DisplayName | None = None
-    metadata: Annotated[dict[str, Any], BeforeValidator(check_object)] = {}
+    """A name for people."""
+    metadata: Annotated[
+        dict[str, Any], BeforeValidator(check_object), WithJsonSchema({"type": "object"})
+    ] = {}
+    """A JSON merge patch (RFC 7396): null removes a key."""
+    consent: Consent | None = None
+    """What the speaker agreed to."""
+    retain_until: AwareDatetime | None = None
+    """When the speaker is to be deleted."""
+
+    def given(self) -> dict[str, Any]:
+        """Keyword arguments of the use case; a field that was not sent has none."""
+        given = self.model_dump(exclude_unset=True)
+        if "metadata" in given:
+            given["metadata_patch"] = given.pop("metadata")
+        return given
 
 
-PATCH_BODY: Final[dict[str, Any]] = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "additionalProperties": False,
-                "properties": {
-                    "display_name": {"type": ["string", "null"], "minLength": 1, "maxLength": 200},
-                    "metadata": {
-                        "type": "object",
-                        "description": "A JSON merge patch (RFC 7396): null removes a key.",
-                    },
-                },
-            },
-            "example": {"display_name": "Ada L.", "metadata": {"group": "kitchen", "old": None}},
-        }
-    },
+PATCH_EXAMPLE: Final[dict[str, Any]] = {
+    "display_name": "Ada L.",
+    "metadata": {"group": "kitchen", "old": None},
 }
 
 
-async def read_patch(request: Request) -> dict[str, Any]:
-    """Read and check the body.
+class MergeBody(BaseModel):
+    """Whose recordings come over."""
 
-    Returns:
-        Keyword arguments of the use case; a field that was not sent has none.
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    Raises:
-        PayloadTooLarge: It is larger than any speaker's description may be.
-        MalformedRequest: It is not JSON.
-        ValidationFailed: A field is unknown or has a wrong value.
-    """
-    body = await read_body(request, _LARGEST_BODY)
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise MalformedRequest("the body is not JSON") from None
-    try:
-        patch = SpeakerPatch.model_validate(value)
-    except ValidationError as error:
-        raise invalid_values(error) from None
-    given = patch.model_dump(exclude_unset=True)
-    if "metadata" in given:
-        given["metadata_patch"] = given.pop("metadata")
-    return given
+    other_speaker_id: SpeakerIdField
+    """The speaker who is the same person, and who is deleted."""
 
 
 def expected_version(if_match: str | None) -> int | None:

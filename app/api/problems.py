@@ -20,17 +20,34 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 STATUS: Final[Mapping[type[TimbreError], int]] = {
     errors.MalformedRequest: 400,
+    errors.Unauthorized: 401,
+    errors.InsufficientScope: 403,
+    errors.SpeakerOptedOut: 403,
     errors.SpeakerNotFound: 404,
     errors.EnrollmentNotFound: 404,
     errors.RouteNotFound: 404,
+    errors.ModelNotFound: 404,
+    errors.JobNotFound: 404,
+    errors.CalibrationNotFound: 404,
+    errors.DecisionNotFound: 404,
+    errors.ReceiptNotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.SpeakerExists: 409,
     errors.SpeakerNotEnrolled: 409,
     errors.ConcurrentModification: 409,
+    errors.EnrollmentInconsistent: 409,
+    errors.VoiceAlreadyEnrolled: 409,
+    errors.ReenrollmentRequired: 409,
+    errors.TooFewTrials: 409,
+    errors.JobRunning: 409,
+    errors.IdempotencyInProgress: 409,
     errors.PayloadTooLarge: 413,
     errors.UnsupportedMediaType: 415,
     errors.ValidationFailed: 422,
     errors.ConflictingParameters: 422,
+    errors.UnsupportedRate: 422,
+    errors.ConsentRequired: 422,
+    errors.IdempotencyKeyReused: 422,
     errors.InvalidSpeakerId: 422,
     errors.AudioMissing: 422,
     errors.AudioEmpty: 422,
@@ -44,6 +61,9 @@ STATUS: Final[Mapping[type[TimbreError], int]] = {
     errors.TooNoisy: 422,
     errors.Clipped: 422,
     errors.TooQuiet: 422,
+    errors.SeveralVoices: 422,
+    errors.VerificationLocked: 423,
+    errors.RateLimited: 429,
     errors.ModelNotReady: 503,
     errors.IndexNotReady: 503,
     errors.StorageUnavailable: 503,
@@ -54,6 +74,7 @@ STATUS: Final[Mapping[type[TimbreError], int]] = {
     errors.ProviderUnavailable: 503,
     errors.SchemaOutdated: 503,
     errors.MigrationsMissing: 503,
+    errors.MasterKeyInvalid: 503,
 }
 """The status of each leaf of the exception tree."""
 
@@ -77,8 +98,10 @@ def problem(error: TimbreError, **members: Any) -> JSONResponse:
     trace.code = error.code
     status = STATUS[type(error)]
     headers = {}
-    if status == 503:
+    if status == 503 or hasattr(error, "retry_after_s"):
         headers["Retry-After"] = str(getattr(error, "retry_after_s", 1))
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="timbre"'
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allowed
     document = problem_document(error, trace.request_id) | members

@@ -14,7 +14,7 @@ from app.api.problems import invalid_values
 from app.errors import MalformedRequest, PayloadTooLarge, ValidationFailed
 
 AUDIO_PARTS: Final = frozenset({"audio", "audio_reference"})
-_MOST_FIELDS: Final = 1_000
+_MOST_FIELDS: Final = 2_000
 _LONGEST_FIELD: Final = 64 * 1024
 """Characters of a text field, far above what any field may hold."""
 

@@ -7,7 +7,7 @@ from app.arrays import Waveform
 from app.audio.decode import decode
 from app.audio.quality import AudioReport, measure
 from app.audio.speech import analyse
-from app.audio.windows import speech_only
+from app.audio.windows import Pieces, join, speech_pieces
 
 __all__ = ["AudioReport", "Utterance", "prepare"]
 
@@ -17,14 +17,17 @@ class Utterance:
     """A recording ready for the embedder.
 
     Attributes:
-        waveform: float32 (samples,), 16 kHz, [-1, 1]: the speech only.
+        waveform: float32 (samples,), 16 kHz, [-1, 1]: the speech only, its pieces joined.
         report: what was measured of the whole recording.
         sha256: hash of the uploaded bytes, 64 hexadecimal digits: the same clip again has the same.
+        pieces: where each piece of the waveform lay in the recording: first sample and the one after the
+            last, at 16 kHz.
     """
 
     waveform: Waveform
     report: AudioReport
     sha256: str
+    pieces: Pieces
 
 
 def prepare(data: bytes, *, max_duration_s: float) -> Utterance:
@@ -40,8 +43,10 @@ def prepare(data: bytes, *, max_duration_s: float) -> Utterance:
     """
     recording = decode(data, max_duration_s=max_duration_s)
     seen = analyse(recording.waveform)
+    pieces = speech_pieces(seen.mask, len(recording.waveform))
     return Utterance(
-        waveform=speech_only(recording.waveform, seen.mask),
+        waveform=join(recording.waveform, pieces),
         report=measure(recording, seen),
         sha256=hashlib.sha256(data).hexdigest(),
+        pieces=pieces,
     )

@@ -3,7 +3,8 @@
 The kind of recording is read from its bytes, never from a name or a header of the request. soundfile
 decodes what it knows; PyAV takes the rest (m4a, webm) and what soundfile gives up on, always with the
 demuxer forced, so that no upload can pick a playlist or another protocol. Samples are read in blocks and
-mixed at once: the memory in use follows what was decoded so far, never what a header claims.
+mixed and resampled at once: the memory in use follows what was decoded so far, never what a header claims,
+and hours of a recording are held at 16 kHz only.
 """
 
 import io
@@ -17,6 +18,7 @@ import librosa
 import numpy as np
 import numpy.typing as npt
 import soundfile
+import soxr
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -155,7 +157,8 @@ class _Tape:
         self.truncated = False
         self.rate, self.channels, self.codec, self.claimed = 0, 0, "", 0.0
         self.frames = 0
-        self._blocks: list[_Block] = []
+        self._blocks: list[Waveform] = []
+        self._resampler: soxr.ResampleStream | None = None
         self._peak = 0.0
         self._clipped = 0
         self._invalid = 0
@@ -176,9 +179,11 @@ class _Tape:
         if claimed_s > self.max_duration_s:
             raise AudioTooLong(limit_s=self.max_duration_s)
         self.rate, self.channels, self.codec, self.claimed = rate, channels, codec, claimed_s
+        if rate != SAMPLE_RATE_HZ:
+            self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE_HZ, 1, dtype="float32", quality="soxr_hq")
 
     def add(self, block: _Block) -> None:
-        """Measure a block (frames, channels) of source samples and keep its mean over the channels.
+        """Measure a block (frames, channels) of source samples and keep the mean of its channels at 16 kHz.
 
         Raises:
             AudioTooLong: with this block the recording is longer than allowed.
@@ -194,10 +199,15 @@ class _Tape:
         if peak >= CLIP_LEVEL:
             self._clipped += int(np.count_nonzero(np.abs(block) >= CLIP_LEVEL))
             block = np.clip(block, -1.0, 1.0)  # a lossy codec overshoots; a float file may hold anything
-        self._blocks.append(block[:, 0] if self.channels == 1 else block.mean(axis=1, dtype=np.float32))
+        self._keep(block[:, 0] if self.channels == 1 else block.mean(axis=1, dtype=np.float32))
+
+    def _keep(self, mono: _Block, *, last: bool = False) -> None:
+        if self._resampler is not None:
+            mono = self._resampler.resample_chunk(np.ascontiguousarray(mono), last=last)
+        self._blocks.append(mono)
 
     def recording(self, *, cut_off: bool) -> Recording:
-        """Join the blocks and resample them to 16 kHz.
+        """Join the blocks.
 
         Raises:
             AudioEmpty, AudioUndecodable, InvalidSamples
@@ -209,9 +219,8 @@ class _Tape:
             raise AudioUndecodable(container=self.container, problem=problem)
         if not self.frames:
             raise AudioEmpty
-        mono = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks)
         return Recording(
-            waveform=_to_16_khz(mono, self.rate),
+            waveform=self._joined(),
             duration_s=self.frames / self.rate,
             sample_rate_hz=self.rate,
             channels=self.channels,
@@ -221,12 +230,14 @@ class _Tape:
             truncated=cut_off or self.truncated or self.frames / self.rate < self.claimed - _CLAIM_SLACK_S,
         )
 
-
-def _to_16_khz(mono: _Block, rate: int) -> Waveform:
-    if rate == SAMPLE_RATE_HZ:
-        return np.ascontiguousarray(mono, dtype=np.float32)
-    resampled = librosa.resample(mono, orig_sr=rate, target_sr=SAMPLE_RATE_HZ, res_type="soxr_hq")
-    return np.asarray(np.clip(resampled, -1.0, 1.0), dtype=np.float32)
+    def _joined(self) -> Waveform:
+        if self._resampler is None:
+            one = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks)
+            return np.ascontiguousarray(one, dtype=np.float32)
+        self._keep(np.empty(0, np.float32), last=True)
+        samples = math.ceil(self.frames * SAMPLE_RATE_HZ / self.rate)
+        resampled = librosa.util.fix_length(np.concatenate(self._blocks), size=samples)
+        return np.clip(resampled, -1.0, 1.0, out=resampled)
 
 
 class _Bytes(io.BytesIO):

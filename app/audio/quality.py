@@ -8,7 +8,7 @@ import numpy as np
 
 from app.arrays import SAMPLE_RATE_HZ
 from app.audio.decode import Recording
-from app.audio.speech import FFT, HOP, SILENT_POWER, Analysis, Frames, analyse, speech_mask
+from app.audio.speech import FFT, HOP, SILENT_POWER, Analysis, analyse, speech_mask
 from app.errors import AudioRefused, AudioTooShort, Clipped, InsufficientSpeech, NoSpeech, TooNoisy, TooQuiet
 
 __all__ = ["AudioReport", "QualityLimits", "measure", "refuse", "speech_mask"]
@@ -175,16 +175,16 @@ def _snr_db(seen: Analysis) -> float | None:
 
 
 def _rms_dbfs(recording: Recording, seen: Analysis) -> float | None:
-    per_frame = seen.power[:, seen.mask].sum(axis=0) if seen.mask.any() else np.square(recording.waveform)
+    per_frame = seen.power[seen.mask] if seen.mask.any() else np.square(recording.waveform)
     mean = float(per_frame.mean(dtype=np.float64)) if per_frame.size else 0.0
     return 10 * math.log10(mean) if mean > 0 else None
 
 
 def _bandwidth_hz(seen: Analysis) -> float | None:
     """Upper edge of the highest band in which the speech is within 60 dB of its strongest band."""
-    if not seen.mask.any():
+    if seen.speech_spectrum is None:
         return None
-    spectrum: Frames = seen.power[: FFT // 2, seen.mask].mean(axis=1)
+    spectrum = seen.speech_spectrum[: FFT // 2]
     steps = spectrum.reshape(-1, _BANDWIDTH_STEP).mean(axis=1)
     present = np.flatnonzero(steps > steps.max() * 10 ** (-_BANDWIDTH_DROP_DB / 10))
     return float((present[-1] + 1) * _BANDWIDTH_STEP * SAMPLE_RATE_HZ / FFT)

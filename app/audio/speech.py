@@ -48,6 +48,9 @@ _LEAST_FRAMES: Final = 5
 _HANGOVER: Final = 8
 """Frames that are added at both ends of a stretch: soft onsets, and releases that sink into the floor."""
 
+_BLOCK_FRAMES: Final = 30_000
+"""Spectra held at once, 5 min or 31 MB: an hour of them would be 370 MB, and only their sums are kept."""
+
 Mask = npt.NDArray[np.bool_]
 Frames = npt.NDArray[np.float32]
 
@@ -57,17 +60,16 @@ class Analysis:
     """One look at a waveform, for everything that is measured on it.
 
     Attributes:
-        power: float32 (257, frames), power spectrum; a full-scale sine has 0.5 in its bins together.
         mask: bool (frames,), True where there is speech.
+        power: float32 (frames,), mean square of each frame; a full-scale sine has 0.5.
+        band_power: float32 (frames,), the same in the detector's bands, 150 Hz to 4 kHz.
+        speech_spectrum: float32 (257,), mean power spectrum of the speech; None without speech.
     """
 
-    power: Frames
     mask: Mask
-
-    @property
-    def band_power(self) -> Frames:
-        """float32 (frames,): power in the detector's bands, 150 Hz to 4 kHz."""
-        return np.asarray(_bands(self.power).sum(axis=0), dtype=np.float32)
+    power: Frames
+    band_power: Frames
+    speech_spectrum: Frames | None
 
 
 def analyse(waveform: Waveform) -> Analysis:
@@ -76,19 +78,56 @@ def analyse(waveform: Waveform) -> Analysis:
     Args:
         waveform: float32 (samples,), 16 kHz, [-1, 1]; any length, 0 included.
     """
-    power = _power(waveform)
-    bands = _bands(power)
-    frames = bands.shape[1]
-    live = bands.sum(axis=0) > SILENT_POWER
+    blocks = _Blocks(waveform)
+    bands = blocks.bands
+    band_power = np.asarray(bands.sum(axis=0), dtype=np.float32)
+    mask = _speech(bands, band_power)
+    return Analysis(mask, blocks.power, band_power, blocks.mean_spectrum(mask) if mask.any() else None)
+
+
+class _Blocks:
+    """The power spectra of a waveform, some minutes at a time."""
+
+    def __init__(self, waveform: Waveform) -> None:
+        self._waveform = waveform
+        self._frames = 1 + len(waveform) // HOP
+        self._last: tuple[int, Frames] | None = None
+        found = [(_bands(each), each.sum(axis=0)) for each in map(self._block, self._starts())]
+        self.bands = np.concatenate([bands for bands, _ in found], axis=1)
+        self.power = np.concatenate([power for _, power in found])
+
+    def _starts(self) -> range:
+        return range(0, self._frames, _BLOCK_FRAMES)
+
+    def _block(self, start: int) -> Frames:
+        """float32 (257, frames up to _BLOCK_FRAMES), from frame `start` on; the last one made is kept."""
+        if self._last is None or self._last[0] != start:
+            stop = min(start + _BLOCK_FRAMES, self._frames)
+            self._last = (start, _power(self._waveform, start, stop))
+        return self._last[1]
+
+    def mean_spectrum(self, mask: Mask) -> Frames:
+        """float32 (257,), over the frames of the mask, of which there is at least one."""
+        means, counts = [], []
+        for start in self._starts():
+            chosen = mask[start : start + _BLOCK_FRAMES]
+            if chosen.any():
+                means.append(self._block(start)[:, chosen].mean(axis=1))
+                counts.append(np.count_nonzero(chosen))
+        return np.asarray(np.average(means, axis=0, weights=counts), dtype=np.float32)
+
+
+def _speech(bands: Frames, band_power: Frames) -> Mask:
+    live = band_power > SILENT_POWER
     if np.count_nonzero(live) < _LEAST_FRAMES:
-        return Analysis(power, np.zeros(frames, dtype=np.bool_))
+        return np.zeros(len(live), dtype=np.bool_)
     level_db = 10 * np.log10(bands + 1e-12)
     floor_db = _floor(level_db, live)
     audible = level_db > level_db.max(axis=0) - _LEAKAGE_DB
     rise_db = (np.clip(level_db - floor_db, 0.0, _EXCESS_CAP_DB) * audible).mean(axis=0)
     rise_db = np.convolve(rise_db, np.full(_SMOOTH_FRAMES, 1 / _SMOOTH_FRAMES), mode="full")
-    rise_db = rise_db[_SMOOTH_FRAMES // 2 :][:frames]
-    return Analysis(power, _stretches(rise_db, 10 * np.log10(bands.sum(axis=0) + 1e-12)))
+    rise_db = rise_db[_SMOOTH_FRAMES // 2 :][: len(live)]
+    return _stretches(rise_db, 10 * np.log10(band_power + 1e-12))
 
 
 def speech_mask(waveform: Waveform) -> Mask:
@@ -103,9 +142,12 @@ def speech_mask(waveform: Waveform) -> Mask:
     return analyse(waveform).mask
 
 
-def _power(waveform: Waveform) -> Frames:
+def _power(waveform: Waveform, start: int, stop: int) -> Frames:
+    """float32 (257, stop - start), power spectrum of these frames; frame i lies around sample 160 i."""
     # Zeros on both sides keep librosa quiet about waveforms shorter than one window.
-    padded = np.pad(waveform, FFT // 2)
+    first, last = start * HOP - FFT // 2, (stop - 1) * HOP + FFT // 2
+    inside = waveform[max(0, first) : max(0, last)]
+    padded = np.pad(inside, (max(0, -first), max(0, last - max(0, first) - len(inside))))
     spectrum = librosa.stft(
         padded, n_fft=FFT, hop_length=HOP, win_length=_WINDOW, window="hann", center=False
     )

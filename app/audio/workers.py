@@ -32,26 +32,37 @@ class DecoderPool:
     """Long-lived decoder processes behind a blocking, thread-safe prepare().
 
     The processes are spawned, never forked: the server has threads. All of them are up and warm when the
-    constructor returns; one that dies or is overdue is killed and replaced, and only the recording that it
-    worked on is refused.
+    constructor returns, unless they are to start when they are needed; one that dies or is overdue is killed
+    and replaced, and only the recording that it worked on is refused.
     """
 
-    def __init__(self, workers: int, timeout_s: float, max_duration_s: float) -> None:
+    def __init__(
+        self,
+        workers: int,
+        timeout_s: float,
+        max_duration_s: float,
+        *,
+        wait_s: float | None = None,
+        lazy: bool = False,
+    ) -> None:
         """Start the workers and wait until each has decoded something.
 
         Args:
             workers: number of processes.
-            timeout_s: longest time for one recording, and longest wait for a free worker, in seconds.
+            timeout_s: longest time for one recording, in seconds.
             max_duration_s: longest recording that is decoded, in seconds.
+            wait_s: longest wait for a free worker, in seconds; None waits as long as for one recording.
+            lazy: start each worker when a recording first needs it.
 
         Raises:
             RuntimeError: a worker does not start.
         """
         self._size, self._timeout_s, self._max_duration_s = workers, timeout_s, max_duration_s
+        self._wait_s = timeout_s if wait_s is None else wait_s
         self._changed = threading.Condition()
         self._waiting = 0
         self._closed = False
-        self._all = {_Worker(max_duration_s) for _ in range(workers)}
+        self._all = set() if lazy else {_Worker(max_duration_s) for _ in range(workers)}
         self._idle = list(self._all)
         try:
             for worker in self._idle:
@@ -104,14 +115,21 @@ class DecoderPool:
         with self._changed:
             self._waiting += 1
             try:
-                free = self._changed.wait_for(lambda: self._idle or self._closed, self._timeout_s)
+                free = self._changed.wait_for(self._obtainable, self._wait_s)
             finally:
                 self._waiting -= 1
             if self._closed:
                 raise RuntimeError("the decoder pool is closed")
             if not free:
                 raise Overloaded(workers=self._size, waiting=self._waiting)
+            if not self._idle:
+                worker = _Worker(self._max_duration_s)
+                self._all.add(worker)
+                return worker
             return self._idle.pop()
+
+    def _obtainable(self) -> bool:
+        return bool(self._idle) or len(self._all) < self._size or self._closed
 
     def _give(self, worker: "_Worker") -> None:
         with self._changed:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -66,13 +67,15 @@ def ask(server: str | None, call: Call) -> Answer:
 async def connect(server: str | None) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client: over the network, or joined to an application of this process."""
     if server is not None:
-        async with httpx.AsyncClient(base_url=server, timeout=TIMEOUT_S) as http:
+        key = os.environ.get("TIMBRE_API_KEY")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with httpx.AsyncClient(base_url=server, timeout=TIMEOUT_S, headers=headers) as http:
             yield http
         return
 
     from app.main import create_app
 
-    app = create_app(read_settings())
+    app = create_app(read_settings(), local=True)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(

@@ -9,6 +9,8 @@ import typer
 
 from app.cli import tables
 from app.cli.client import Answer, ask, audio_parts, fail, out, print_json, read_settings, request
+from app.cli.jobs import add_job_commands
+from app.cli.keys import keys
 from app.cli.plugins import add_commands
 from app.errors import TimbreError
 
@@ -17,6 +19,7 @@ cli = typer.Typer(
 )
 speakers = typer.Typer(no_args_is_help=True, help="List, show and delete enrolled speakers.")
 cli.add_typer(speakers, name="speakers")
+cli.add_typer(keys, name="keys")
 
 PAGE = 500
 """Speakers asked for at once."""
@@ -30,6 +33,9 @@ Server = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the service's JSON answer.")]
 Recording = Annotated[Path, typer.Argument(metavar="FILE", help="A recording; - is standard input.")]
 Recordings = Annotated[list[Path], typer.Argument(metavar="FILE", help="Recordings of one voice.")]
+TargetFmr = Annotated[
+    float | None, typer.Option(help="False-match rate to keep to, in place of a threshold.")
+]
 SpeakerId = Annotated[str, typer.Argument(metavar="SPEAKER", help="1 to 128 of A-Z a-z 0-9 . _ ~ -")]
 
 
@@ -52,10 +58,11 @@ def serve(
 @cli.command()
 def migrate() -> None:
     """Bring the database to the newest migration; needed only with TIMBRE_MIGRATE_ON_START=false."""
-    from app.store.database import upgrade
+    from app.store import Vault, upgrade
 
+    settings = read_settings(exit_code=1)
     try:
-        upgrade(read_settings(exit_code=1).database_url)
+        upgrade(settings.database_url, Vault.load(settings.master_key_path, settings.given_master_key))
     except TimbreError as problem:
         fail(str(problem), exit_code=1)
 
@@ -84,11 +91,19 @@ def identify(
     file: Recording,
     top_k: Annotated[int, typer.Option(help="Candidates to show.")] = 5,
     threshold: Annotated[float | None, typer.Option(help="Least score of a match.")] = None,
+    target_fpir: Annotated[
+        float | None, typer.Option(help="Share of strangers who may be named; in place of a threshold.")
+    ] = None,
     server: Server = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whose voice a recording is, if anyone's. Exit code 0 on a match, 1 otherwise."""
-    answer = post(server, "/v1/identify", [file], {"top_k": str(top_k)} | given_threshold(threshold))
+    answer = post(
+        server,
+        "/v1/identify",
+        [file],
+        {"top_k": str(top_k)} | given(threshold=threshold, target_fpir=target_fpir),
+    )
     print_json(answer) if as_json else tables.show_identified(answer)
     leave(answer)
 
@@ -98,11 +113,13 @@ def verify(
     speaker: SpeakerId,
     file: Recording,
     threshold: Annotated[float | None, typer.Option(help="Least score to accept.")] = None,
+    target_fmr: TargetFmr = None,
     server: Server = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that a recording is this speaker's. Exit code 0 on accept, 1 on reject."""
-    answer = post(server, "/v1/verify", [file], {"speaker_id": speaker} | given_threshold(threshold))
+    fields = {"speaker_id": speaker} | given(threshold=threshold, target_fmr=target_fmr)
+    answer = post(server, "/v1/verify", [file], fields)
     print_json(answer) if as_json else tables.show_verified(answer)
     leave(answer)
 
@@ -114,12 +131,13 @@ def similarity(
         Path, typer.Argument(metavar="REFERENCE", help="Another recording, to compare with.")
     ],
     threshold: Annotated[float | None, typer.Option(help="Least score to accept.")] = None,
+    target_fmr: TargetFmr = None,
     server: Server = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two recordings. Exit code 0 when they are accepted as one voice, 1 otherwise."""
     parts = audio_parts([file]) + audio_parts([reference], part="audio_reference")
-    fields = given_threshold(threshold)
+    fields = given(threshold=threshold, target_fmr=target_fmr)
     answer = ask(server, lambda http: request(http, "POST", "/v1/verify", data=fields, files=parts))
     print_json(answer) if as_json else tables.show_verified(answer)
     leave(answer)
@@ -179,6 +197,7 @@ def demo(
     raise SystemExit(run(corpus, server))
 
 
+add_job_commands(cli)
 add_commands(cli)
 
 
@@ -188,9 +207,9 @@ def post(server: str | None, path: str, files: list[Path], fields: dict[str, str
     return ask(server, lambda http: request(http, "POST", path, data=fields, files=parts))
 
 
-def given_threshold(threshold: float | None) -> dict[str, str]:
-    """The form field of a threshold, when one was given."""
-    return {} if threshold is None else {"threshold": str(threshold)}
+def given(**numbers: float | None) -> dict[str, str]:
+    """The form fields of those numbers that were given."""
+    return {name: str(number) for name, number in numbers.items() if number is not None}
 
 
 async def every_page(http: httpx.AsyncClient) -> Answer:

@@ -1,5 +1,8 @@
 """Answers of the service as tables for a person."""
 
+from typing import Any
+
+from rich.markup import escape
 from rich.table import Table
 
 from app.cli.client import Answer, out
@@ -69,6 +72,7 @@ def show_verified(answer: Answer) -> None:
                 ("similarity", number(answer["similarity"])),
                 ("distance", number(answer["distance"])),
                 ("operating point", operating_point(answer)),
+                *explanation(answer),
             ]
         )
     )
@@ -88,9 +92,10 @@ def show_identified(answer: Answer) -> None:
                 ("decision", coloured(answer["decision"])),
                 ("speaker", answer["speaker_id"] or "–"),
                 ("threshold", number(answer["threshold"])),
-                ("margin", number(answer["margin"])),
+                ("margin", f"{number(answer['margin'])}, {number(answer['min_margin'])} needed"),
                 ("gallery", f"{answer['gallery_size']} searched"),
                 ("operating point", operating_point(answer)),
+                *explanation(answer),
             ]
         )
     )
@@ -101,7 +106,14 @@ def operating_point(answer: Answer) -> str:
     point = answer["operating_point"]
     if point is None:
         return "–"
-    return f"FMR {rate(point, 'fmr')}, FNMR {rate(point, 'fnmr')} ({point['source']})"
+    of_search = f"FPIR {rate(point, 'fpir')}, " if "fpir" in point else ""
+    return f"{of_search}FMR {rate(point, 'fmr')}, FNMR {rate(point, 'fnmr')} ({point['source']})"
+
+
+def explanation(answer: Answer) -> list[tuple[str, str]]:
+    """Why it was decided so, a row for each remark."""
+    remarks = [escape(remark["detail"]) for remark in answer["explanation"]]
+    return [("why" if place == 0 else "", words) for place, words in enumerate(remarks)]
 
 
 def rate(point: Answer, name: str) -> str:
@@ -141,3 +153,16 @@ def show_models(answer: Answer) -> None:
             row = (rate(point, "fmr"), rate(point, "fnmr"), number(point["threshold"]))
             table.add_row(*row, f"{point['source']}, {trials}")
         out.print(table)
+
+
+def show_keys(keys: list[dict[str, Any]]) -> None:
+    """API keys, without their secrets."""
+    table = columns("key", "tenant", "may", "label", "limit", "expires", "last used")
+    for key in keys:
+        table.add_row(
+            key["key_id"],
+            key["tenant_id"],
+            ", ".join(key["scopes"]),
+            *((key[name] or "–") for name in ("label", "rate_limit", "expires_at", "used_at")),
+        )
+    out.print(table)

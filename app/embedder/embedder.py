@@ -81,11 +81,12 @@ class Embedder:
             choice = Choice(precision, "it was asked for by name", {})
         return cls(manifest, loaded, choice, Admission(workers, queue, timeout_s))
 
-    def embed(self, waveform: Waveform) -> Embedding:
+    def embed(self, waveform: Waveform, patience_s: float = 0.0) -> Embedding:
         """Embed one recording; call it from as many threads as you like.
 
         Args:
             waveform: float32, shape (samples,), 16 kHz mono, [-1, 1].
+            patience_s: Longest wait for a place when the queue is full, in seconds.
 
         Returns:
             Embedding, float32, shape (manifest.dim,), unit length.
@@ -98,7 +99,7 @@ class Embedder:
             ModelNotReady: The embedder is closed.
         """
         self._check_waveform(waveform)
-        return self._admission.run(lambda options: self._loaded.run(waveform, options))
+        return self._admission.run(lambda options: self._loaded.run(waveform, options), patience_s)
 
     def close(self) -> None:
         """Let what runs end, turn away what waits. Closing twice does no harm."""

@@ -1,132 +1,30 @@
-"""Similarity → score: what a model's calibration.json says, and what was measured of it."""
+"""What a calibration.json says: the score, what was measured of it, which errors it can promise."""
 
-import itertools
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
-from app.errors import ValidationFailed
+from app.errors import UnsupportedRate, ValidationFailed
+from app.scoring.points import (
+    Det,
+    OperatingPoint,
+    SearchPoint,
+    between,
+    fmr_of,
+    fpir_of,
+    largest_gallery,
+    rounded_up,
+)
+from app.scoring.rates import RULE_OF_THREE
+from app.scoring.score import ScoreModel
 
 FORMAT: Final = 2
 """The version of calibration.json that is read here; the first had thresholds on the similarity."""
-_RULE_OF_THREE: Final = 3.0
 _EXTENT: Final = frozenset({"speech_range_s", "centre"})
-
-Interval: TypeAlias = tuple[float, float]
-"""95 % confidence interval of a rate, lower end first, in [0, 1]."""
-
-
-@dataclass(frozen=True)
-class ScoreModel:
-    """Turns a similarity into a log-likelihood ratio, natural log.
-
-    A short recording says less: the same cosine is worth another score there. With
-    q = ln(seconds of speech, held inside `speech_range_s`) - centre, of the recording (q_t) and of what
-    the speaker was enrolled with (q_e), and s the similarity:
-
-        score = offset + similarity s + speech q_t + enrolled q_e
-                + similarity_x_speech s q_t + similarity_x_enrolled s q_e
-
-    Attributes:
-        offset: Score of a similarity of 0.
-        similarity: Rise of the score for each unit of similarity.
-        speech: For each unit of q_t.
-        enrolled: For each unit of q_e.
-        similarity_x_speech: For each unit of s q_t.
-        similarity_x_enrolled: For each unit of s q_e.
-        speech_range_s: The durations that were fitted, in seconds; shorter and longer ones count as its ends.
-        centre: A logarithm of seconds, subtracted from every ln(seconds).
-
-    Raises:
-        ValueError: A number is not finite, the range is none, or somewhere in it a higher
-            similarity would not mean a higher score.
-
-    Source: N. Brümmer and J. du Preez, "Application-independent evaluation of speaker detection",
-        Computer Speech and Language 20, 2006; durations as quality measures after M. I. Mandasari et al.,
-        "Quality measure functions for calibration of speaker recognition systems in various duration
-        conditions", IEEE TASLP 21, 2013.
-    """
-
-    offset: float
-    similarity: float
-    speech: float = 0.0
-    enrolled: float = 0.0
-    similarity_x_speech: float = 0.0
-    similarity_x_enrolled: float = 0.0
-    speech_range_s: tuple[float, float] = (0.25, 60.0)
-    centre: float = 0.0
-
-    def __post_init__(self) -> None:
-        shortest, longest = self.speech_range_s
-        if not np.isfinite((*astuple(self)[:6], shortest, longest, self.centre)).all():
-            raise ValueError("every number of a score model is finite")
-        if not 0.0 < shortest <= longest:
-            raise ValueError("speech_range_s rises from a duration above 0")
-        # The slope is linear in both q, so what holds in the corners holds everywhere between them.
-        for enrolled_s, speech_s in itertools.product(self.speech_range_s, repeat=2):
-            if not self._slope(self._q(enrolled_s), self._q(speech_s)) > 0.0:
-                raise ValueError(
-                    f"at {speech_s:g} s of speech against {enrolled_s:g} s enrolled, "
-                    "the score does not rise with the similarity"
-                )
-
-    def llr(
-        self, similarity: npt.ArrayLike, enrolled_speech_s: npt.ArrayLike, speech_s: npt.ArrayLike
-    ) -> npt.NDArray[np.float64]:
-        """Scores similarities; the arguments broadcast against each other.
-
-        Args:
-            similarity: Cosines, in [-1, 1].
-            enrolled_speech_s: Speech behind the speaker's centroid, in seconds.
-            speech_s: Speech in the recording, in seconds.
-
-        Returns:
-            float64 of the common shape (a scalar for scalars): log-likelihood ratios, natural log; above
-            0 where the trials speak for the same voice. NaN where an argument is.
-        """
-        s = np.asarray(similarity, dtype=np.float64)
-        q_e, q_t = self._q(enrolled_speech_s), self._q(speech_s)
-        # As level + slope s, and not as six terms: rounding cannot turn two similarities around.
-        level = self.offset + self.speech * q_t + self.enrolled * q_e
-        return np.asarray(level + self._slope(q_e, q_t) * s, dtype=np.float64)[()]
-
-    def _q(self, seconds: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        held = np.clip(np.asarray(seconds, dtype=np.float64), *self.speech_range_s)
-        return np.asarray(np.log(held) - self.centre)
-
-    def _slope(self, q_e: npt.NDArray[np.float64], q_t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return self.similarity + self.similarity_x_speech * q_t + self.similarity_x_enrolled * q_e
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """A threshold and what is expected of it.
-
-    Attributes:
-        fmr: Expected false-match rate, in [0, 1].
-        fnmr: Expected false-non-match rate, in [0, 1].
-        threshold: The least score that is accepted.
-        fmr_interval: Where the false-match rate lies at 95 % confidence.
-        fnmr_interval: Where the false-non-match rate lies at 95 % confidence.
-        source: The trials it was measured on, in words.
-        target_trials: Number of same-speaker trials.
-        impostor_trials: Number of different-speaker trials.
-    """
-
-    fmr: float
-    fnmr: float
-    threshold: float
-    fmr_interval: Interval
-    fnmr_interval: Interval
-    source: str
-    target_trials: int
-    impostor_trials: int
 
 
 @dataclass(frozen=True)
@@ -144,6 +42,7 @@ class Calibration:
         cllr: Cost of the score as a log-likelihood ratio, cross-validated by speaker, in bits.
         min_cllr: The same after the best monotone recalibration: what discrimination alone costs.
         operating_points: By rising false-match rate.
+        det: The curve between and below them; empty in a file without one.
     """
 
     model_sha256: str
@@ -156,6 +55,7 @@ class Calibration:
     cllr: float
     min_cllr: float
     operating_points: tuple[OperatingPoint, ...]
+    det: Det = field(default_factory=Det)
 
     @property
     def least_fmr(self) -> float:
@@ -164,27 +64,108 @@ class Calibration:
         No error in n trials still leaves a rate of up to 3/n at 95 % confidence.
         Source: Hanley and Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 1983.
         """
-        return _RULE_OF_THREE / self.impostor_trials
+        return RULE_OF_THREE / self.impostor_trials
 
-    def at_fmr(self, target_fmr: float) -> OperatingPoint:
+    @property
+    def strictest(self) -> OperatingPoint | None:
+        """The supported point with the least false-match rate; None when the trials support none."""
+        written = min(self._supported(1.0), key=lambda point: point.fmr, default=None)
+        place = bisect_right(self.det.fmr, -self.least_fmr, key=lambda rate: -rate) - 1
+        if place < 0 or (written is not None and written.fmr <= self.det.fmr[place]):
+            return written
+        return between(self.det, self.det.fmr.index(self.det.fmr[place]), self.operating_points)
+
+    def at_fmr(self, target_fmr: float, name: str = "target_fmr") -> OperatingPoint:
         """The supported point that comes nearest to a false-match rate without exceeding it.
 
         Args:
-            target_fmr: Wanted false-match rate, in (0, 1).
+            target_fmr: Wanted false-match rate of one comparison, in (0, 1).
+            name: What a refusal calls it.
 
         Raises:
-            ValidationFailed: The rate is outside (0, 1), or the trials support no point at or below it.
+            ValidationFailed: The rate is outside (0, 1).
+            UnsupportedRate: The trials support no point at or below it.
         """
-        if not 0.0 < target_fmr < 1.0:
-            raise ValidationFailed("target_fmr", "it must lie between 0 and 1")
-        supported = [p for p in self.operating_points if self.least_fmr <= p.fmr <= target_fmr]
-        if not supported:
-            least = min((p.fmr for p in self.operating_points if p.fmr >= self.least_fmr), default=1.0)
-            raise ValidationFailed(
-                "target_fmr",
-                f"the {self.impostor_trials} impostor trials of '{self.source}' support {least:g} and above",
-            )
-        return max(supported, key=lambda point: point.fmr)
+        point = self._nearest(_rate(target_fmr, name))
+        if point is not None:
+            return point
+        strictest = self.strictest
+        raise UnsupportedRate(
+            field=name,
+            asked=target_fmr,
+            least_supported=rounded_up(strictest.fmr) if strictest else 1.0,
+            impostor_trials=self.impostor_trials,
+            gallery_size=None,
+            largest_gallery=None,
+            problem=f"the {self.impostor_trials} impostor trials of '{self.source}' do not support it",
+        )
+
+    def at_fpir(self, target_fpir: float, gallery_size: int, name: str = "target_fpir") -> SearchPoint:
+        """The supported point at which a search errs at most so often on voices that nobody has.
+
+        Args:
+            target_fpir: Wanted false-positive identification rate of the whole search, in (0, 1).
+            gallery_size: Speakers searched; an empty gallery gets the threshold of one speaker.
+            name: What a refusal calls the rate.
+
+        Raises:
+            ValidationFailed: The rate is outside (0, 1).
+            UnsupportedRate: The trials support it in smaller galleries only, or in none.
+        """
+        point = self._nearest(fmr_of(_rate(target_fpir, name), gallery_size))
+        if point is not None:
+            return SearchPoint.of(point, gallery_size)
+        least = 1.0 if self.strictest is None else self.strictest.fmr
+        most = largest_gallery(least, target_fpir)
+        galleries = f"in galleries of at most {most} speakers" if most else "in no gallery"
+        raise UnsupportedRate(
+            field=name,
+            asked=target_fpir,
+            least_supported=rounded_up(fpir_of(least, max(gallery_size, 1))),
+            impostor_trials=self.impostor_trials,
+            gallery_size=gallery_size,
+            largest_gallery=most,
+            problem=f"{self.impostor_trials} impostor trials support it {galleries}, "
+            f"and {gallery_size} are searched",
+        )
+
+    def at_fnmr(self, target_fnmr: float) -> OperatingPoint | None:
+        """The strictest supported point that turns away at most this share of the right voices.
+
+        Args:
+            target_fnmr: In (0, 1).
+
+        Returns:
+            None when the trials support no point at or below it.
+        """
+        least = RULE_OF_THREE / self.target_trials
+        written = [p for p in self.operating_points if least <= p.fnmr <= target_fnmr]
+        found = max(written, key=lambda point: point.threshold, default=None)
+        place = bisect_right(self.det.fnmr, target_fnmr) - 1
+        if place < 0 or self.det.fnmr[place] < least:
+            return found
+        if found is not None and found.threshold >= self.det.threshold[place]:
+            return found
+        return between(self.det, place, self.operating_points)
+
+    def _supported(self, fmr: float) -> list[OperatingPoint]:
+        return [p for p in self.operating_points if self.least_fmr <= p.fmr <= fmr]
+
+    def _nearest(self, fmr: float) -> OperatingPoint | None:
+        """The supported point with the highest false-match rate up to `fmr`, written or on the curve."""
+        written = max(self._supported(fmr), key=lambda point: point.fmr, default=None)
+        place = self.det.place_of(fmr)
+        if place is None or self.det.fmr[place] < self.least_fmr:
+            return written
+        if written is not None and written.fmr >= self.det.fmr[place]:
+            return written
+        return between(self.det, place, self.operating_points)
+
+
+def _rate(value: float, name: str) -> float:
+    if not 0.0 < value < 1.0:
+        raise ValidationFailed(name, "it must lie between 0 and 1")
+    return value
 
 
 def load_calibration(path: Path) -> Calibration:
@@ -194,11 +175,27 @@ def load_calibration(path: Path) -> Calibration:
         ValueError: It cannot be read, is of another format, lacks a key or makes no sense.
     """
     try:
-        return _calibration(json.loads(path.read_text(encoding="utf-8")))
-    except KeyError as missing:
-        raise ValueError(f"{path.name} lacks the key {missing}") from missing
-    except (OSError, TypeError, AttributeError) as problem:
+        return read_calibration(json.loads(path.read_text(encoding="utf-8")), path.name)
+    except OSError as problem:
         raise ValueError(f"{path.name} is not a calibration: {problem}") from problem
+
+
+def read_calibration(content: Mapping[str, Any], name: str = "calibration.json") -> Calibration:
+    """The same from content that was read already.
+
+    Args:
+        content: What `calibration_content` wrote.
+        name: What a refusal calls it.
+
+    Raises:
+        ValueError: It is of another format, lacks a key or makes no sense.
+    """
+    try:
+        return _calibration(content)
+    except KeyError as missing:
+        raise ValueError(f"{name} lacks the key {missing}") from missing
+    except (TypeError, AttributeError) as problem:
+        raise ValueError(f"{name} is not a calibration: {problem}") from problem
 
 
 def _calibration(data: Mapping[str, Any]) -> Calibration:
@@ -224,7 +221,18 @@ def _calibration(data: Mapping[str, Any]) -> Calibration:
         cllr=cllr,
         min_cllr=min_cllr,
         operating_points=tuple(points),
+        det=_det(data.get("det", {})),
     )
+
+
+def _det(data: Mapping[str, Any]) -> Det:
+    columns = [[float(value) for value in data.get(key, ())] for key in ("threshold", "fmr", "fnmr")]
+    if len({len(column) for column in columns}) != 1:
+        raise ValueError("a calibration's DET curve has as many rates as thresholds")
+    # Older files end at an infinite threshold, at which nobody passes.
+    rows = [row for row in zip(*columns, strict=True) if row[0] < math.inf]
+    threshold, fmr, fnmr = zip(*rows, strict=True) if rows else ((), (), ())
+    return Det(threshold, fmr, fnmr)
 
 
 def _score_model(data: Mapping[str, Any]) -> ScoreModel:

@@ -37,3 +37,13 @@ def identify_decision(
     if not best >= threshold:
         return "unknown", margin
     return ("ambiguous" if margin is not None and margin < min_margin else "match"), margin
+
+
+def leads(scores: Sequence[float]) -> tuple[float | None, ...]:
+    """The lead of each candidate over the best of the others, from scores that fall.
+
+    Above 0 for the first alone, None for one that has no others.
+    """
+    if len(scores) < 2:
+        return (None,) * len(scores)
+    return (scores[0] - scores[1], *(score - scores[0] for score in scores[1:]))

@@ -18,11 +18,15 @@ class Candidate(NamedTuple):
         speaker_id: Who.
         score: Log-likelihood ratio of "the same voice" to "another voice", natural log.
         similarity: Cosine to the speaker's centroid, in [-1, 1].
+        speaker_key: The number under which the speaker is stored.
+        enrolled_speech_s: Speech behind the centroid, in seconds.
     """
 
     speaker_id: str
     score: float
     similarity: float
+    speaker_key: int = 0
+    enrolled_speech_s: float = 0.0
 
 
 def unit(vector: npt.ArrayLike) -> Embedding:

@@ -3,20 +3,27 @@
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import numpy as np
-
-from app.arrays import Embedding
 from app.audio.quality import AudioReport
-from app.errors import AudioMissing, AudioRefused, InvalidSpeakerId, NotFound, SpeakerExists, SpeakerNotFound
-from app.scoring import centroid, cosine
-from app.service.listening import Heard, listen, placed
-from app.service.parts import TENANT, Parts
+from app.errors import (
+    AudioMissing,
+    ConsentRequired,
+    InvalidSpeakerId,
+    NotFound,
+    SpeakerExists,
+    SpeakerNotFound,
+    SpeakerOptedOut,
+    TimbreError,
+    ValidationFailed,
+)
+from app.service.call import Call
 from app.service.progress import Progress
+from app.service.takes import Take, agreement, consistency_of, judge
 from app.service.trace import stage
-from app.store.records import NewEnrollment, OnExisting, StoredEnrollment
+from app.store.records import NewEnrollment, OnExisting, StoredEnrollment, StoredSpeaker
 
 _SPEAKER_ID: Final = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
@@ -30,9 +37,12 @@ class EnrolmentRequest:
     display_name: str | None = None
     metadata: Mapping[str, Any] | None = None
     consent: Mapping[str, Any] | None = None
+    retain_until: datetime | None = None
     on_existing: OnExisting = "append"
     allow_partial: bool = False
     dry_run: bool = False
+    new_id: str | None = None
+    """The id to give to a speaker for whom none was sent; random when None."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +55,8 @@ class Verdict:
     duplicate: bool = False
     code: str | None = None
     detail: str | None = None
+    doubts: tuple[TimbreError, ...] = ()
+    """What speaks against it and was let pass by the policy."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +72,6 @@ class Enrolment:
     """At least one recording was new and was stored."""
 
 
-Take = Heard | AudioRefused
-
-
 def check_speaker_id(speaker_id: str) -> str:
     """Return the id when it is well formed.
 
@@ -75,11 +84,21 @@ def check_speaker_id(speaker_id: str) -> str:
     return speaker_id
 
 
-def enroll(parts: Parts, request: EnrolmentRequest) -> Enrolment:
-    """Enroll recordings: all are decoded and embedded before anything is stored.
+def check_retention(moment: datetime | None) -> None:
+    """Refuse a time to be kept that is over already.
+
+    Raises:
+        ValidationFailed: It is.
+    """
+    if moment is not None and moment <= datetime.now(UTC):
+        raise ValidationFailed("retain_until", "it must lie in the future")
+
+
+def enroll(call: Call, request: EnrolmentRequest) -> Enrolment:
+    """Enroll recordings: all are decoded, embedded and doubted before anything is stored.
 
     Args:
-        parts: The joined parts.
+        call: Who asks, and what serves them.
         request: The recordings and what is said about them.
 
     Returns:
@@ -88,131 +107,148 @@ def enroll(parts: Parts, request: EnrolmentRequest) -> Enrolment:
     Raises:
         AudioMissing: There is no recording.
         InvalidSpeakerId: The id is not well formed.
+        SpeakerOptedOut: The person asked not to be enrolled.
         SpeakerExists: The speaker exists and `on_existing` is "fail".
+        ConsentRequired: The policy asks for a record of consent and there is none.
         AudioRefused: A recording cannot be used, and `allow_partial` is off or none can be used;
             `reasons` holds one error for each such recording.
+        EnrollmentInconsistent, VoiceAlreadyEnrolled: The same, where the policy refuses such a recording.
         Unavailable: The model or the database cannot answer now; nothing was stored.
     """
     if not request.recordings:
         raise AudioMissing("audio")
-    if request.speaker_id is not None:
-        check_speaker_id(request.speaker_id)
-    _refuse_existing(parts, request)
-    takes = [_take(parts, data, number) for number, data in enumerate(request.recordings)]
+    check_retention(request.retain_until)
+    request = _resumed(call, request)
+    stands = _standing(call, request)
+    _refuse_without_consent(call, request, stands)
+    before = (
+        [] if request.on_existing == "replace" or stands is None else _stored_takes(call, stands.speaker_id)
+    )
+    takes = judge(call, request.recordings, request.speaker_id, before)
     _refuse_bad(takes, request.allow_partial)
-    return _rehearse(parts, request, takes) if request.dry_run else _store(parts, request, takes)
+    if request.dry_run:
+        return _rehearse(call, request, takes, before)
+    return _store(call, request, takes)
 
 
-def _refuse_existing(parts: Parts, request: EnrolmentRequest) -> None:
-    """Spare the work when the answer is known; the transaction of the store asks again."""
-    if request.speaker_id is None or request.on_existing != "fail":
-        return
+def _resumed(call: Call, request: EnrolmentRequest) -> EnrolmentRequest:
+    """A retry whose first try died after it had stored the speaker goes on with that speaker."""
+    if request.speaker_id is not None or request.new_id is None:
+        return request
     try:
-        with stage("store"):
-            parts.repository.get_speaker(TENANT, request.speaker_id)
+        call.repository.get_speaker(call.tenant_id, request.new_id)
     except SpeakerNotFound:
-        return
-    raise SpeakerExists(request.speaker_id)
+        return request
+    return replace(request, speaker_id=request.new_id, on_existing="append")
 
 
-def _take(parts: Parts, data: bytes, number: int) -> Take:
-    try:
-        with placed(file=number):
-            return listen(parts, data)
-    except AudioRefused as refusal:
-        return refusal
+def _standing(call: Call, request: EnrolmentRequest) -> StoredSpeaker | None:
+    """The speaker as it stands; this spares the work where the answer is known, and the store asks again."""
+    if request.speaker_id is None:
+        return None
+    check_speaker_id(request.speaker_id)
+    with stage("store"):
+        if call.repository.is_opted_out(call.tenant_id, request.speaker_id):
+            raise SpeakerOptedOut(request.speaker_id)
+        try:
+            stands = call.repository.get_speaker(call.tenant_id, request.speaker_id)
+        except SpeakerNotFound:
+            return None
+    if request.on_existing == "fail":
+        raise SpeakerExists(request.speaker_id)
+    return stands
+
+
+def _refuse_without_consent(call: Call, request: EnrolmentRequest, stands: StoredSpeaker | None) -> None:
+    known = request.consent or (stands is not None and stands.consent)
+    if call.policy.consent == "required" and not known:
+        raise ConsentRequired
 
 
 def _refuse_bad(takes: Sequence[Take], allow_partial: bool) -> None:
-    bad = tuple(take for take in takes if isinstance(take, AudioRefused))
+    bad = tuple(take.refusal for take in takes if take.refusal is not None)
     if bad and (not allow_partial or len(bad) == len(takes)):
         bad[0].reasons = bad
         raise bad[0]
 
 
-def _store(parts: Parts, request: EnrolmentRequest, takes: Sequence[Take]) -> Enrolment:
-    speaker_id = request.speaker_id or uuid.uuid4().hex
+def _store(call: Call, request: EnrolmentRequest, takes: Sequence[Take]) -> Enrolment:
+    speaker_id = request.speaker_id or request.new_id or uuid.uuid4().hex
+    days = call.policy.retention_days
     with stage("store"):
-        enrolled = parts.repository.add_enrollments(
-            TENANT,
+        enrolled = call.repository.add_enrollments(
+            call.tenant_id,
             speaker_id,
-            parts.model_id,
-            [_row(take) for take in takes if isinstance(take, Heard)],
+            call.model_id,
+            [_row(call, take) for take in takes if take.heard is not None],
             on_existing=request.on_existing,
             display_name=request.display_name,
             metadata=request.metadata,
             consent=request.consent,
+            retain_until=request.retain_until,
+            retain_new_until=None if days is None else datetime.now(UTC) + timedelta(days=days),
+            by=call.by,
         )
-        consistency = consistency_of(_stored_takes(parts, speaker_id))
-    parts.gallery.follow()
+        consistency = consistency_of(_stored_takes(call, speaker_id))
+    call.gallery.follow()
     rows = iter(enrolled.enrollments)
-    verdicts = tuple(_verdict(take, next(rows) if isinstance(take, Heard) else None) for take in takes)
+    verdicts = tuple(_verdict(take, next(rows) if take.heard is not None else None) for take in takes)
     progress = Progress(
-        enrolled.centroid.enrollments_count, enrolled.centroid.speech_s, parts.settings.required_speech_s
+        enrolled.centroid.enrollments_count, enrolled.centroid.speech_s, call.settings.required_speech_s
     )
     stored = any(not row.duplicate for row in enrolled.enrollments)
     return Enrolment(speaker_id, progress, consistency, verdicts, stored)
 
 
-def _rehearse(parts: Parts, request: EnrolmentRequest, takes: Sequence[Take]) -> Enrolment:
+def _rehearse(
+    call: Call, request: EnrolmentRequest, takes: Sequence[Take], before: Sequence[StoredEnrollment]
+) -> Enrolment:
     """What `_store` would answer, with nothing stored and no ids given out."""
-    stood: list[StoredEnrollment] = []
-    if request.speaker_id is not None and request.on_existing == "append":
-        with stage("store"):
-            stood = _stored_takes(parts, request.speaker_id)
-    known = {row.audio_sha256 for row in stood}
-    voices = [(row.embedding, row.speech_s) for row in stood]
-    verdicts = []
-    for take in takes:
-        duplicate = isinstance(take, Heard) and take.utterance.sha256 in known
-        if isinstance(take, Heard) and not duplicate:
-            known.add(take.utterance.sha256)
-            voices.append((take.embedding, take.utterance.report.speech_s))
-        verdicts.append(_verdict(take, None, duplicate=duplicate))
-    progress = Progress(
-        len(voices), sum(speech_s for _, speech_s in voices), parts.settings.required_speech_s
-    )
-    return Enrolment(request.speaker_id, progress, _consistency(voices), tuple(verdicts), stored=False)
+    fresh = [take.heard for take in takes if take.heard is not None and not take.duplicate]
+    voices = [(row.embedding, row.speech_s) for row in before]
+    voices += [(heard.embedding, heard.utterance.report.speech_s) for heard in fresh]
+    progress = Progress(len(voices), sum(speech_s for _, speech_s in voices), call.settings.required_speech_s)
+    verdicts = tuple(_verdict(take, None) for take in takes)
+    return Enrolment(request.speaker_id, progress, agreement(voices), verdicts, stored=False)
 
 
-def _row(heard: Heard) -> NewEnrollment:
-    report = heard.utterance.report
+def _row(call: Call, take: Take) -> NewEnrollment:
+    assert take.heard is not None
+    report = take.heard.utterance.report
     return NewEnrollment(
-        embedding=heard.embedding,
+        embedding=take.heard.embedding,
         speech_s=report.speech_s,
         duration_s=report.duration_s,
         quality=report.quality,
         audio=report.as_dict(),
-        audio_sha256=heard.utterance.sha256,
+        audio_sha256=take.heard.utterance.sha256,
+        recording=take.recording if call.policy.keep_audio else None,
     )
 
 
-def _verdict(take: Take, row: StoredEnrollment | None, *, duplicate: bool = False) -> Verdict:
-    if isinstance(take, AudioRefused):
-        return Verdict(enrollment_id=None, accepted=False, audio=take.audio, code=take.code, detail=str(take))
+def _verdict(take: Take, row: StoredEnrollment | None) -> Verdict:
+    if take.refusal is not None:
+        refusal = take.refusal
+        return Verdict(
+            enrollment_id=None,
+            accepted=False,
+            audio=refusal.audio,
+            code=refusal.code,
+            detail=str(refusal),
+            doubts=take.warnings,
+        )
+    assert take.heard is not None
     return Verdict(
         enrollment_id=row.enrollment_id if row else None,
         accepted=True,
-        audio=take.utterance.report,
-        duplicate=row.duplicate if row else duplicate,
+        audio=take.heard.utterance.report,
+        duplicate=row.duplicate if row else take.duplicate,
+        doubts=take.warnings,
     )
 
 
-def _stored_takes(parts: Parts, speaker_id: str) -> list[StoredEnrollment]:
+def _stored_takes(call: Call, speaker_id: str) -> list[StoredEnrollment]:
     try:
-        return parts.repository.list_enrollments(TENANT, speaker_id, parts.model_id)
-    except NotFound:  # deleted by somebody else in this moment, or not there yet in a dry run
+        return call.repository.list_enrollments(call.tenant_id, speaker_id, call.model_id)
+    except NotFound:  # deleted by somebody else in this moment
         return []
-
-
-def consistency_of(takes: Sequence[StoredEnrollment]) -> float | None:
-    """How well the takes of a speaker agree: mean cosine to their centroid; None with fewer than two."""
-    return _consistency([(take.embedding, take.speech_s) for take in takes])
-
-
-def _consistency(voices: Sequence[tuple[Embedding, float]]) -> float | None:
-    if len(voices) < 2:
-        return None
-    embeddings = np.stack([embedding for embedding, _ in voices])
-    centre = centroid(embeddings, [speech_s for _, speech_s in voices])
-    return float(np.mean([cosine(embedding, centre) for embedding in embeddings]))

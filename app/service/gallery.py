@@ -43,7 +43,6 @@ class Gallery:
         repository: Repository,
         index: SpeakerIndex,
         partition: Partition,
-        score_model: ScoreModel,
         required_speech_s: float,
     ) -> None:
         """Make an empty gallery; the first `sync` fills it.
@@ -52,17 +51,20 @@ class Gallery:
             repository: The truth.
             index: The cache; this gallery is the only writer of `partition`.
             partition: Tenant and model.
-            score_model: That model's, from similarity and seconds of speech to the score.
             required_speech_s: Speech that makes a speaker a member, in seconds.
         """
         self._repository: Final = repository
         self._index: Final = index
         self._partition: Final = partition
-        self._score_model: Final = score_model
         self._required_speech_s: Final = required_speech_s
         self._lock: Final = threading.Lock()
         self._keys: set[int] = set()
         self._version = 0
+
+    @property
+    def partition(self) -> Partition:
+        """Whose speakers, under which model."""
+        return self._partition
 
     @property
     def size(self) -> int:
@@ -113,6 +115,7 @@ class Gallery:
         embedding: Embedding,
         speech_s: float,
         top_k: int,
+        score_model: ScoreModel,
         *,
         speaker_ids: Sequence[str] | None = None,
         group: str | None = None,
@@ -123,6 +126,7 @@ class Gallery:
             embedding: float32, shape (dim,), unit length.
             speech_s: Speech in the recording that it came from, in seconds.
             top_k: Most candidates, at least 1.
+            score_model: From similarity and seconds of speech to the score.
             speaker_ids: Only these speakers; ids that nobody has are left out.
             group: Only speakers whose metadata says this group.
 
@@ -137,7 +141,7 @@ class Gallery:
             allowed = self._allowed(speaker_ids, group)
             with stage("search"):
                 found = self._index.search(self._partition, embedding, top_k + _BEYOND, allowed)
-            candidates = self._confirmed(embedding, speech_s, [key for key, _ in found])
+            candidates = self._confirmed(embedding, speech_s, [key for key, _ in found], score_model)
             if len(candidates) == len(found):
                 break
         size = self.size if allowed is None else len(allowed)
@@ -151,7 +155,9 @@ class Gallery:
         with self._lock:
             return np.array([key for key in keys.tolist() if key in self._keys], dtype=np.int64)
 
-    def _confirmed(self, embedding: Embedding, speech_s: float, keys: list[int]) -> list[Candidate]:
+    def _confirmed(
+        self, embedding: Embedding, speech_s: float, keys: list[int], score_model: ScoreModel
+    ) -> list[Candidate]:
         """The candidates that SQL still has, by falling score with the centroids that it has now."""
         if not keys:
             return []
@@ -160,9 +166,9 @@ class Gallery:
         with stage("search"):
             members = [each for each in stored if each.speech_s >= self._required_speech_s]
             similarities = [cosine(embedding, each.embedding) for each in members]
-            scores = self._score_model.llr(similarities, [each.speech_s for each in members], speech_s)
+            scores = score_model.llr(similarities, [each.speech_s for each in members], speech_s)
             candidates = [
-                Candidate(each.speaker_id, score, similarity)
+                Candidate(each.speaker_id, score, similarity, each.speaker_key, each.speech_s)
                 for each, score, similarity in zip(members, scores.tolist(), similarities, strict=True)
             ]
         return sorted(candidates, key=lambda candidate: -candidate.score)

@@ -5,11 +5,16 @@ from dataclasses import dataclass
 
 from app.audio.quality import AudioReport
 from app.errors import AudioMissing
-from app.scoring import Candidate, IdentifyDecision, identify_decision
+from app.scoring import Candidate, IdentifyDecision, identify_decision, leads
+from app.service.call import Call
+from app.service.decided import MOST_COMPARED, Decided, decided
 from app.service.enrolment import check_speaker_id
-from app.service.listening import listen, placed
-from app.service.parts import Parts
-from app.service.thresholds import Threshold, choose
+from app.service.explanation import Remark, explain_search
+from app.service.gallery import Nearest
+from app.service.listening import Heard, listen, placed
+from app.service.shadow import Outcome, shadow
+from app.service.thresholds import Threshold, check_search_parameters, choose_for_search
+from app.service.trace import stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +24,7 @@ class IdentificationRequest:
     recording: bytes | None
     top_k: int = 5
     threshold: float | None = None
+    target_fpir: float | None = None
     min_margin: float | None = None
     candidate_ids: Sequence[str] | None = None
     group: str | None = None
@@ -39,14 +45,21 @@ class Identification:
     threshold: Threshold
     gallery_size: int
     """Speakers searched."""
+    min_margin: float
+    """The least lead of a match."""
+    margins: tuple[float | None, ...]
+    """For each candidate its lead over the best of the other speakers; below 0 for all but the first."""
     audio: AudioReport
+    explanation: tuple[Remark, ...]
+    decided: Decided
+    """What the decision_id carries."""
 
 
-def identify(parts: Parts, request: IdentificationRequest) -> Identification:
+def identify(call: Call, request: IdentificationRequest) -> Identification:
     """Search the gallery for the voice of one recording.
 
     Args:
-        parts: The joined parts.
+        call: Who asks, and what serves them.
         request: The recording and whom to look for.
 
     Returns:
@@ -54,6 +67,8 @@ def identify(parts: Parts, request: IdentificationRequest) -> Identification:
 
     Raises:
         AudioMissing: There is no recording.
+        ConflictingParameters: Both a threshold and a rate were given.
+        UnsupportedRate: The trials are too few to promise the rate in a gallery of this size.
         InvalidSpeakerId: A candidate id is not well formed.
         AudioRefused: The recording cannot be used.
         Unavailable: The model, the index or the database cannot answer now.
@@ -62,30 +77,81 @@ def identify(parts: Parts, request: IdentificationRequest) -> Identification:
         raise AudioMissing("audio")
     for speaker_id in request.candidate_ids or ():
         check_speaker_id(speaker_id)
-    threshold = choose(
-        parts.calibration,
-        threshold=request.threshold,
-        target_fmr=None,
-        default_fmr=parts.settings.target_fmr,
-    )
+    check_search_parameters(request.threshold, request.target_fpir)
     with placed(field="audio"):
-        heard = listen(parts, request.recording)
-    # The margin needs a second candidate even when the caller wants to see one only.
-    nearest = parts.gallery.nearest(
+        heard = listen(call, request.recording)
+    found = _search(call, request, heard)
+    shadow(
+        call,
+        heard,
+        found.decided,
+        _outcome(found),
+        lambda other, again: _outcome(_search(other, request, again)),
+    )
+    return found
+
+
+def _outcome(found: Identification) -> Outcome:
+    return Outcome(found.decision, found.speaker_id, found.candidates[0].score if found.candidates else None)
+
+
+def _search(call: Call, request: IdentificationRequest, heard: Heard) -> Identification:
+    """Search for what was heard, and decide."""
+    audio = heard.utterance.report
+    # The margin needs a second candidate even when the caller wants to see one only, a later feedback more.
+    nearest = call.gallery.nearest(
         heard.embedding,
-        heard.utterance.report.speech_s,
-        max(request.top_k, 2),
+        audio.speech_s,
+        max(request.top_k, MOST_COMPARED),
+        call.calibration.score,
         speaker_ids=request.candidate_ids,
         group=request.group,
     )
-    min_margin = parts.settings.min_margin if request.min_margin is None else request.min_margin
-    decision, margin = identify_decision(nearest.candidates, threshold.value, min_margin)
+    threshold = choose_for_search(
+        call.calibration,
+        nearest.gallery_size,
+        threshold=request.threshold,
+        target_fpir=request.target_fpir,
+        default_fpir=call.policy.target_fpir,
+        default_fmr=call.policy.target_fmr,
+    )
+    return _decided(call, request, nearest, threshold, audio)
+
+
+def _decided(
+    call: Call, request: IdentificationRequest, nearest: Nearest, threshold: Threshold, audio: AudioReport
+) -> Identification:
+    found, size = nearest.candidates, nearest.gallery_size
+    filtered = request.candidate_ids is not None or request.group is not None
+    min_margin = call.policy.min_margin if request.min_margin is None else request.min_margin
+    decision, margin = identify_decision(found, threshold.value, min_margin)
+    named = found[0].speaker_id if decision == "match" else None
+    if call.policy.audit_decisions:
+        with stage("store"):
+            call.repository.append_audit(
+                call.tenant_id, call.by, "voice.identified", named, decision=decision
+            )
     return Identification(
         decision=decision,
-        speaker_id=nearest.candidates[0].speaker_id if decision == "match" else None,
-        candidates=nearest.candidates[: request.top_k],
+        speaker_id=named,
+        candidates=found[: request.top_k],
         margin=margin,
+        min_margin=min_margin,
+        margins=leads([each.score for each in found])[: request.top_k],
         threshold=threshold,
-        gallery_size=nearest.gallery_size,
-        audio=heard.utterance.report,
+        gallery_size=size,
+        audio=audio,
+        explanation=explain_search(
+            decision, found, margin, min_margin, threshold, size, filtered, audio, call.calibration
+        ),
+        decided=decided(
+            call,
+            "identify",
+            decision,
+            found,
+            speech_s=audio.speech_s,
+            threshold=threshold.value,
+            gallery_size=size,
+            filtered=filtered,
+        ),
     )

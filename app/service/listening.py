@@ -9,7 +9,7 @@ from app.arrays import Embedding
 from app.audio import Utterance
 from app.audio.quality import refuse
 from app.errors import TimbreError
-from app.service.parts import Parts
+from app.service.call import Call
 from app.service.trace import current, stage
 
 
@@ -21,12 +21,13 @@ class Heard:
     embedding: Embedding
 
 
-def hear(parts: Parts, data: bytes) -> Utterance:
+def hear(call: Call, data: bytes, *, long: bool = False) -> Utterance:
     """Decode and measure one recording, whatever its quality.
 
     Args:
-        parts: The joined parts.
+        call: Who asks, and what serves them.
         data: The upload, container and all.
+        long: It may last for hours.
 
     Returns:
         The speech of the recording and its report.
@@ -35,16 +36,16 @@ def hear(parts: Parts, data: bytes) -> Utterance:
         AudioRefused: It cannot be decoded, or is too long.
     """
     with stage("decode"):
-        utterance = parts.decoders.prepare(data)
+        utterance = (call.parts.long_decoders if long else call.decoders).prepare(data)
     current().audio_s += utterance.report.duration_s
     return utterance
 
 
-def listen(parts: Parts, data: bytes) -> Heard:
+def listen(call: Call, data: bytes) -> Heard:
     """Decode, judge and embed one recording.
 
     Args:
-        parts: The joined parts.
+        call: Who asks, and what serves them.
         data: The upload, container and all.
 
     Returns:
@@ -55,10 +56,10 @@ def listen(parts: Parts, data: bytes) -> Heard:
         Overloaded: Too many recordings wait for the model.
         InferenceTimeout: The model did not answer in time.
     """
-    utterance = hear(parts, data)
-    refuse(utterance.report, parts.limits)
+    utterance = hear(call, data)
+    refuse(utterance.report, call.limits)
     with stage("embed"):
-        embedding = parts.embedder.embed(utterance.waveform)
+        embedding = call.embedder.embed(utterance.waveform)
     return Heard(utterance, embedding)
 
 

@@ -1,38 +1,43 @@
-"""The parts that the use cases work with, joined once at the start."""
+"""The parts that the process has, joined once at the start; calls are opened on them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import Engine
 
 from app.audio.quality import QualityLimits
 from app.audio.workers import DecoderPool
-from app.embedder import Embedder
-from app.scoring import Calibration
-from app.service.gallery import Gallery
+from app.service.aside import Aside
+from app.service.galleries import Galleries
+from app.service.rates import Rates
+from app.service.shelf import Serving, Shelf
+from app.service.spool import Bell, Folder
 from app.settings import Settings
-from app.store.repository import Repository
+from app.store import Repository, Vault
+from app.store.records import StoredTenant
 
-TENANT: Final = "default"
-"""The one tenant, until there are more."""
+DEFAULT_TENANT: Final = "default"
+"""The tenant of a service without keys; it is always there."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything that a use case may need; each is safe to share between threads."""
+    """Everything that calls are opened on; each is safe to share between threads."""
 
     settings: Settings
     engine: Engine
+    vault: Vault
     repository: Repository
     decoders: DecoderPool
-    embedder: Embedder
-    calibration: Calibration
-    gallery: Gallery
-
-    @property
-    def model_id(self) -> str:
-        """Identifier of the serving model; embeddings are compared under one id only."""
-        return self.embedder.manifest.model_id
+    long_decoders: DecoderPool
+    """A process of its own for long recordings, so that no short one waits behind them."""
+    shelf: Shelf
+    galleries: Galleries
+    rates: Rates
+    bell: Bell = field(default_factory=Bell)
+    """Rings when a job was queued here."""
+    aside: Aside = field(default_factory=Aside)
+    """What nobody waits for."""
 
     @property
     def limits(self) -> QualityLimits:
@@ -46,3 +51,17 @@ class Parts:
             # A recording shorter than the speech it must hold cannot hold it.
             min_duration_s=settings.min_speech_s,
         )
+
+    @property
+    def job_files(self) -> Folder:
+        """The files of imports and exports."""
+        return Folder(self.settings.jobs_dir, self.vault)
+
+    def serving_for(self, tenant: StoredTenant) -> Serving:
+        """The model that serves a tenant now.
+
+        Raises:
+            ModelNotFound: Its folder is gone.
+            ModelInvalid: Its folder is refused.
+        """
+        return self.shelf.serving(tenant.model or self.shelf.default)

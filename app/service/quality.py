@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from app.audio.quality import AudioReport, refuse
 from app.errors import AudioMissing, AudioRefused
+from app.service.call import Call
 from app.service.listening import hear
-from app.service.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,11 @@ class QualityVerdict:
     refusal: AudioRefused | None
 
 
-def assess(parts: Parts, recording: bytes | None) -> QualityVerdict:
+def assess(call: Call, recording: bytes | None) -> QualityVerdict:
     """Measure one recording and judge it by the limits of the main calls.
 
     Args:
-        parts: The joined parts.
+        call: Who asks, and what serves them.
         recording: The upload, container and all.
 
     Returns:
@@ -32,9 +32,9 @@ def assess(parts: Parts, recording: bytes | None) -> QualityVerdict:
     """
     if recording is None:
         raise AudioMissing("audio")
-    report = hear(parts, recording).report
+    report = hear(call, recording).report
     try:
-        refuse(report, parts.limits)
+        refuse(report, call.limits)
     except AudioRefused as refusal:
         return QualityVerdict(report, refusal)
     return QualityVerdict(report, None)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.errors import IndexNotReady, TimbreError
-from app.service.parts import TENANT, Parts
+from app.service.gallery import Gallery
+from app.service.parts import Parts
 from app.store.database import check_schema
 
 _ATTEMPTS: Final = 3
@@ -48,13 +49,14 @@ def _run(name: str, look: Callable[[], dict[str, Any]]) -> Check:
 
 
 def _model(parts: Parts) -> dict[str, Any]:
-    manifest = parts.embedder.manifest
+    embedder = parts.shelf.serving(parts.shelf.default).embedder
     return {
-        "id": manifest.model_id,
-        "provider": parts.embedder.provider,
-        "precision": parts.embedder.choice.precision,
-        "measured_ms": dict(parts.embedder.choice.measured_ms),
-        "golden_cosine": parts.embedder.golden_cosine,
+        "id": embedder.manifest.model_id,
+        "provider": embedder.provider,
+        "precision": embedder.choice.precision,
+        "measured_ms": dict(embedder.choice.measured_ms),
+        "golden_cosine": embedder.golden_cosine,
+        "loaded": [serving.model_id for serving in parts.shelf.loaded],
     }
 
 
@@ -69,12 +71,18 @@ def _migrations(parts: Parts) -> dict[str, Any]:
 
 
 def _index(parts: Parts) -> dict[str, Any]:
+    indexed = sum(_in_step(parts, gallery) for gallery in parts.galleries.all)
+    return {"index_count": indexed, "galleries": len(parts.galleries.all)}
+
+
+def _in_step(parts: Parts, gallery: Gallery) -> int:
+    """Speakers of a gallery, when the index holds as many as SQL."""
     for _ in range(_ATTEMPTS):
-        parts.gallery.sync()
-        indexed = parts.gallery.size
-        enrolled = parts.repository.count_enrolled(TENANT, parts.model_id, parts.settings.required_speech_s)
+        gallery.sync()
+        indexed = gallery.size
+        enrolled = parts.repository.count_enrolled(*gallery.partition, parts.settings.required_speech_s)
         if indexed == enrolled:
-            return {"index_count": indexed, "sql_count": enrolled}
+            return indexed
     # Say so once, and be right again before the next search.
-    parts.gallery.rebuild()
+    gallery.rebuild()
     raise IndexNotReady

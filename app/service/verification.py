@@ -2,12 +2,25 @@
 
 from dataclasses import dataclass
 
+from app.arrays import Embedding
 from app.audio.quality import AudioReport
-from app.errors import AudioMissing, ConflictingParameters, SpeakerNotEnrolled, ValidationFailed
-from app.scoring import VerifyDecision, cosine, distance, verify_decision
+from app.errors import (
+    AudioMissing,
+    ConflictingParameters,
+    ReenrollmentRequired,
+    SpeakerNotEnrolled,
+    SpeakerNotFound,
+    SpeakerOptedOut,
+    ValidationFailed,
+)
+from app.scoring import Candidate, VerifyDecision, cosine, distance, verify_decision
+from app.service.call import Call
+from app.service.decided import Decided, decided
 from app.service.enrolment import check_speaker_id
-from app.service.listening import listen, placed
-from app.service.parts import TENANT, Parts
+from app.service.explanation import Remark, explain_verification
+from app.service.listening import Heard, listen, placed
+from app.service.lockout import count_decision, refuse_locked
+from app.service.shadow import Outcome, shadow
 from app.service.thresholds import Threshold, choose
 from app.service.trace import stage
 from app.store.records import StoredCentroid
@@ -39,13 +52,16 @@ class Verification:
     threshold: Threshold
     audio: AudioReport
     audio_reference: AudioReport | None
+    explanation: tuple[Remark, ...]
+    decided: Decided
+    """What the decision_id carries."""
 
 
-def verify(parts: Parts, request: VerificationRequest) -> Verification:
+def verify(call: Call, request: VerificationRequest) -> Verification:
     """Compare one recording with a speaker's centroid or with a second recording.
 
     Args:
-        parts: The joined parts.
+        call: Who asks, and what serves them.
         request: The recording and what to compare it with.
 
     Returns:
@@ -54,46 +70,139 @@ def verify(parts: Parts, request: VerificationRequest) -> Verification:
     Raises:
         AudioMissing: There is no recording.
         ConflictingParameters: Two things that exclude each other were given.
-        ValidationFailed: There is nothing to compare with, or the rate has no support.
+        ValidationFailed: There is nothing to compare with.
+        UnsupportedRate: The trials are too few to promise the rate.
         InvalidSpeakerId: The id is not well formed.
         SpeakerNotFound: Nobody has the id.
+        SpeakerOptedOut: Who has it objected to being compared.
         SpeakerNotEnrolled: The speaker has too little speech so far.
+        ReenrollmentRequired: The speaker is enrolled, but under other models only.
+        VerificationLocked: Too many verifications of the speaker failed.
         AudioRefused: A recording cannot be used; `where` names its part.
         Unavailable: The model or the database cannot answer now.
     """
     recording = _checked(request)
-    threshold = choose(
-        parts.calibration,
+    threshold = admit(call, request)
+    with placed(field="audio"):
+        heard = listen(call, recording)
+    found = decide(call, request, threshold, heard)
+    settle(call, found)
+    if request.speaker_id is not None:
+        shadow(
+            call, heard, found.decided, _outcome(found), lambda other, again: _shadowed(other, request, again)
+        )
+    return found
+
+
+def _shadowed(other: Call, request: VerificationRequest, heard: Heard) -> Outcome:
+    """The same decision by a model on trial."""
+    return _outcome(decide(other, request, _threshold(other, request), heard))
+
+
+def _outcome(found: Verification) -> Outcome:
+    return Outcome(found.decision, found.speaker_id if found.decision == "accept" else None, found.score)
+
+
+def admit(call: Call, request: VerificationRequest) -> Threshold:
+    """Check all that can be known before the recording is, which spares the work when the answer is clear.
+
+    Returns:
+        The threshold of the decision.
+
+    Raises:
+        ConflictingParameters, UnsupportedRate, InvalidSpeakerId, SpeakerNotFound, SpeakerOptedOut,
+        SpeakerNotEnrolled, ReenrollmentRequired, VerificationLocked, Unavailable: As `verify`.
+    """
+    threshold = _threshold(call, request)
+    if request.speaker_id is not None:
+        known = _enrolled(call, check_speaker_id(request.speaker_id))
+        refuse_locked(call, known.speaker_id, known.speaker_key)
+    return threshold
+
+
+def _threshold(call: Call, request: VerificationRequest) -> Threshold:
+    return choose(
+        call.calibration,
         threshold=request.threshold,
         target_fmr=request.target_fmr,
-        default_fmr=parts.settings.target_fmr,
+        default_fmr=call.policy.target_fmr,
     )
-    if request.speaker_id is not None:
-        _enrolled(parts, request.speaker_id)  # spares the work when the answer is known
-    with placed(field="audio"):
-        heard = listen(parts, recording)
-    report = None
-    if request.reference is not None:
-        with placed(field="audio_reference"):
-            other = listen(parts, request.reference)
-        report = other.utterance.report
-        reference, enrolled_speech_s = other.embedding, report.speech_s
-    else:
-        assert request.speaker_id is not None
-        centroid = _enrolled(parts, request.speaker_id)
-        reference, enrolled_speech_s = centroid.embedding, centroid.speech_s
-    similarity = cosine(heard.embedding, reference)
-    score = float(parts.calibration.score.llr(similarity, enrolled_speech_s, heard.utterance.report.speech_s))
+
+
+def decide(call: Call, request: VerificationRequest, threshold: Threshold, heard: Heard) -> Verification:
+    """Decide about a recording that was heard; nothing is counted or written.
+
+    Raises:
+        SpeakerNotFound, SpeakerOptedOut, SpeakerNotEnrolled, ReenrollmentRequired: The speaker changed
+            while the recording was heard.
+        AudioRefused: The second recording cannot be used.
+        Unavailable: The model or the database cannot answer now.
+    """
+    against = _other_side(call, request)
+    speech_s = heard.utterance.report.speech_s
+    similarity = cosine(heard.embedding, against.embedding)
+    score = float(call.calibration.score.llr(similarity, against.speech_s, speech_s))
+    decision = verify_decision(score, threshold.value)
+    compared = against.compared(score, similarity)
     return Verification(
-        decision=verify_decision(score, threshold.value),
+        decision=decision,
         speaker_id=request.speaker_id,
         score=score,
         similarity=similarity,
-        distance=distance(heard.embedding, reference),
+        distance=distance(heard.embedding, against.embedding),
         threshold=threshold,
         audio=heard.utterance.report,
-        audio_reference=report,
+        audio_reference=against.report,
+        explanation=explain_verification(
+            score, threshold, heard.utterance.report, against.speech_s, call.calibration
+        ),
+        decided=decided(call, "verify", decision, compared, speech_s=speech_s, threshold=threshold.value),
     )
+
+
+def settle(call: Call, found: Verification) -> None:
+    """Let a decision count: against the speaker's failures in a row, and in the audit log.
+
+    Raises:
+        ConcurrentModification: Others were first every time.
+        StorageUnavailable: The database does not answer.
+    """
+    for compared in found.decided.compared:
+        count_decision(call, compared.speaker_key, found.decision)
+    if call.policy.audit_decisions:
+        with stage("store"):
+            call.repository.append_audit(
+                call.tenant_id, call.by, "voice.verified", found.speaker_id, decision=found.decision
+            )
+
+
+@dataclass(frozen=True)
+class _OtherSide:
+    """What the recording is compared with."""
+
+    embedding: Embedding
+    speech_s: float
+    report: AudioReport | None = None
+    centroid: StoredCentroid | None = None
+
+    def compared(self, score: float, similarity: float) -> tuple[Candidate, ...]:
+        """The enrolled speaker with the score that was found; nobody where it was a second recording."""
+        if self.centroid is None:
+            return ()
+        who = self.centroid
+        return (Candidate(who.speaker_id, score, similarity, who.speaker_key, who.speech_s),)
+
+
+def _other_side(call: Call, request: VerificationRequest) -> _OtherSide:
+    """The second recording, or the speaker's centroid as SQL has it after the first was heard."""
+    if request.reference is not None:
+        with placed(field="audio_reference"):
+            other = listen(call, request.reference)
+        report = other.utterance.report
+        return _OtherSide(other.embedding, report.speech_s, report=report)
+    assert request.speaker_id is not None
+    centroid = _enrolled(call, request.speaker_id)
+    return _OtherSide(centroid.embedding, centroid.speech_s, centroid=centroid)
 
 
 def _checked(request: VerificationRequest) -> bytes:
@@ -102,23 +211,31 @@ def _checked(request: VerificationRequest) -> bytes:
         raise ConflictingParameters("speaker_id", "audio_reference")
     if request.speaker_id is None and request.reference is None:
         raise ValidationFailed("speaker_id", "give it, or a second recording as audio_reference")
-    if request.speaker_id is not None:
-        check_speaker_id(request.speaker_id)
     if request.recording is None:
         raise AudioMissing("audio")
     return request.recording
 
 
-def _enrolled(parts: Parts, speaker_id: str) -> StoredCentroid:
+def _enrolled(call: Call, speaker_id: str) -> StoredCentroid:
     """The speaker's centroid as SQL has it now."""
-    required_s = parts.settings.required_speech_s
+    required_s = call.settings.required_speech_s
     with stage("store"):
-        centroid = parts.repository.centroid_of(TENANT, parts.model_id, speaker_id)
+        centroid = call.repository.centroid_of(call.tenant_id, call.model_id, speaker_id)
         if centroid is None:
-            # Raises SpeakerNotFound, unless the speaker only lacks takes under this model.
-            parts.repository.get_speaker(TENANT, speaker_id)
-    if centroid is None:
-        raise SpeakerNotEnrolled(speaker_id, 0.0, required_s)
+            _refuse_unknown(call, speaker_id)
+            raise SpeakerNotEnrolled(speaker_id, 0.0, required_s)
     if centroid.speech_s < required_s:
         raise SpeakerNotEnrolled(speaker_id, centroid.speech_s, required_s)
     return centroid
+
+
+def _refuse_unknown(call: Call, speaker_id: str) -> None:
+    """Tell who has nothing under this model from who is not there at all."""
+    try:
+        speaker = call.repository.get_speaker(call.tenant_id, speaker_id)
+    except SpeakerNotFound:
+        if call.repository.is_opted_out(call.tenant_id, speaker_id):
+            raise SpeakerOptedOut(speaker_id) from None
+        raise
+    if speaker.holdings:
+        raise ReenrollmentRequired(speaker_id, call.model_id)

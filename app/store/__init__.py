@@ -1,5 +1,6 @@
 """SQL, the truth: tables, the database and the repository that holds every statement."""
 
+from app.store.audit import SERVICE, By
 from app.store.database import check_schema, make_engine, upgrade
 from app.store.records import (
     UNSET,
@@ -16,9 +17,12 @@ from app.store.records import (
     Unset,
 )
 from app.store.repository import Repository
+from app.store.vault import Vault
 
 __all__ = [
+    "SERVICE",
     "UNSET",
+    "By",
     "Change",
     "Changes",
     "EnrolledSpeaker",
@@ -31,6 +35,7 @@ __all__ = [
     "StoredEnrollment",
     "StoredSpeaker",
     "Unset",
+    "Vault",
     "check_schema",
     "make_engine",
     "upgrade",

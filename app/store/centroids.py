@@ -10,12 +10,14 @@ from sqlalchemy.orm import Session
 
 from app.arrays import Embedding
 from app.store.records import Change, Changes, StoredCentroid
+from app.store.rows import in_group, unexpired
+from app.store.sealing import of_centroid, opened
 from app.store.sessions import Sessions
-from app.store.speakers import in_group
 from app.store.tables import Centroid, Gallery, Speaker
+from app.store.vault import Vault
 
 _Value = TypeVar("_Value", int, str)
-_Live: TypeAlias = Select[int, str, Embedding | None, float, int, int]
+_Live: TypeAlias = Select[int, str, bytes | None, bytes | None, float, int, int]
 _CHUNK: Final = 10_000
 """Values in one IN list; SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535."""
 
@@ -30,7 +32,7 @@ class Centroids(Sessions):
             StorageUnavailable: The database does not answer.
         """
         with self._reading() as session:
-            return find_centroid(session, tenant_id, model_id, speaker_id)
+            return find_centroid(session, self._vault, tenant_id, model_id, speaker_id)
 
     def centroids_by_key(self, tenant_id: str, model_id: str, keys: Sequence[int]) -> list[StoredCentroid]:
         """Reads centroids again, in the order of the keys; those deleted meanwhile are missing.
@@ -42,7 +44,7 @@ class Centroids(Sessions):
         with self._reading() as session:
             for some in _chunks([int(key) for key in keys]):
                 query = _live(model_id).where(Centroid.tenant_id == tenant_id, Centroid.speaker_key.in_(some))
-                found |= {row.speaker_key: row for row in _records(session, query)}
+                found |= {row.speaker_key: row for row in _records(session, self._vault, query, model_id)}
         return [found[key] for key in keys if key in found]
 
     def keys_of(
@@ -108,17 +110,29 @@ class Centroids(Sessions):
             *([Centroid.embedding.is_not(None)] if version <= 0 else []),
         )
         query: Any = (  # the outer join makes columns null that SQLAlchemy's types call never null
-            select(Gallery.version, Centroid.speaker_key, Centroid.embedding, Centroid.speech_s)
+            select(
+                Gallery.version, Centroid.speaker_key, Centroid.embedding, Speaker.data_key, Centroid.speech_s
+            )
             .outerjoin(Centroid, changed)
+            .outerjoin(Speaker, Speaker.key == Centroid.speaker_key)
             .where(Gallery.tenant_id == tenant_id, Gallery.model_id == model_id)
             .order_by(Centroid.version, Centroid.speaker_key)
         )
         with self._reading() as session:
             rows = session.execute(query).all()
         changes = [
-            Change(key, embedding, speech_s) for _, key, embedding, speech_s in rows if key is not None
+            Change(key, self._opened(key, model_id, sealed, data_key), speech_s)
+            for _, key, sealed, data_key, speech_s in rows
+            if key is not None
         ]
         return Changes(rows[0][0] if rows else 0, changes)
+
+    def _opened(
+        self, key: int, model_id: str, sealed: bytes | None, data_key: bytes | None
+    ) -> Embedding | None:
+        if sealed is None:
+            return None
+        return opened(self._vault.opener(data_key), sealed, of_centroid(key, model_id))
 
     def count_enrolled(self, tenant_id: str, model_id: str, min_speech_s: float = 0.0) -> int:
         """Counts speakers with a centroid that rests on at least this much speech, in seconds.
@@ -151,11 +165,13 @@ class Centroids(Sessions):
             session.execute(select(1)).one()
 
 
-def find_centroid(session: Session, tenant_id: str, model_id: str, speaker_id: str) -> StoredCentroid | None:
+def find_centroid(
+    session: Session, vault: Vault, tenant_id: str, model_id: str, speaker_id: str
+) -> StoredCentroid | None:
     """The centroid of one speaker, None when there is none or a tombstone."""
     # The tenant of the speaker, not of the centroid: the index on names leads to one row.
     query = _live(model_id).where(Speaker.tenant_id == tenant_id, Speaker.speaker_id == speaker_id)
-    return next(iter(_records(session, query)), None)
+    return next(iter(_records(session, vault, query, model_id)), None)
 
 
 def _alive(model_id: str) -> tuple[ColumnElement[bool], ...]:
@@ -168,17 +184,31 @@ def _live(model_id: str) -> _Live:
             Centroid.speaker_key,
             Speaker.speaker_id,
             Centroid.embedding,
+            Speaker.data_key,
             Centroid.speech_s,
             Centroid.enrollments_count,
             Centroid.version,
         )
         .join(Speaker, Speaker.key == Centroid.speaker_key)
-        .where(*_alive(model_id))
+        .where(*_alive(model_id), unexpired())
     )
 
 
-def _records(session: Session, query: _Live) -> list[StoredCentroid]:
-    return [StoredCentroid(**row._mapping) for row in session.execute(query)]
+def _records(session: Session, vault: Vault, query: _Live, model_id: str) -> list[StoredCentroid]:
+    found = []
+    for key, speaker_id, sealed, data_key, speech_s, count, version in session.execute(query):
+        assert sealed is not None  # only living centroids are asked for
+        found.append(
+            StoredCentroid(
+                speaker_key=key,
+                speaker_id=speaker_id,
+                embedding=opened(vault.opener(data_key), sealed, of_centroid(key, model_id)),
+                speech_s=speech_s,
+                enrollments_count=count,
+                version=version,
+            )
+        )
+    return found
 
 
 def _chunks(values: Sequence[_Value]) -> Iterator[Sequence[_Value]]:

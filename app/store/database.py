@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 
 from app.errors import MigrationsMissing, SchemaOutdated
 from app.store.failures import as_unavailable
+from app.store.vault import Vault
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 """The folder that holds app/, alembic/ and alembic.ini, in a checkout and in the container."""
@@ -159,7 +160,7 @@ def check_schema(engine: Engine) -> None:
         raise SchemaOutdated(", ".join(found) or "none", ", ".join(needed))
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str, vault: Vault | None = None) -> None:
     """Brings a database to the newest migration, all of it or nothing.
 
     Several processes may do this at once: the first migrates, the others wait and find
@@ -170,13 +171,19 @@ def upgrade(url: str) -> None:
         SchemaOutdated: The database stands at a migration that this program does not know.
         StorageUnavailable: The database does not answer.
     """
-    migrate(url, "head")
+    migrate(url, "head", vault)
 
 
-def migrate(url: str, revision: str) -> None:
-    """Takes a database up or down to a revision ("head", "base" or an identifier); see upgrade."""
+def migrate(url: str, revision: str, vault: Vault | None = None) -> None:
+    """Takes a database up or down to a revision ("head", "base" or an identifier); see upgrade.
+
+    Args:
+        url: The database.
+        revision: Where to.
+        vault: Seals or opens the embeddings that are stored; without voices it is not needed.
+    """
     with migrating(url) as connection:
-        _step(connection, revision)
+        _step(connection, revision, vault)
 
 
 @contextmanager
@@ -198,11 +205,13 @@ def migrating(url: str) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _step(connection: Connection, revision: str) -> None:
+def _step(connection: Connection, revision: str, vault: Vault | None) -> None:
     config = migrations_config(connection)
+    config.attributes["vault"] = vault
     found = MigrationContext.configure(connection).get_current_heads()
+    down = revision == "base" or (revision.isdigit() and bool(found) and revision < found[0])
     try:
-        (command.downgrade if revision == "base" else command.upgrade)(config, revision)
+        (command.downgrade if down else command.upgrade)(config, revision)
     except CommandError as problem:  # a newer program has been here
         needed = ScriptDirectory.from_config(config).get_heads()
         raise SchemaOutdated(", ".join(found) or "none", ", ".join(needed)) from problem

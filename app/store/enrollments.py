@@ -7,14 +7,20 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.errors import EnrollmentNotFound, SpeakerExists, SpeakerNotFound
+from app.arrays import Embedding
+from app.errors import EnrollmentNotFound, SpeakerExists, SpeakerNotFound, SpeakerOptedOut
+from app.store.audit import SERVICE, By, record
 from app.store.centroids import find_centroid
 from app.store.database import erase_traces
+from app.store.erasing import erase_voice
+from app.store.jobs import forget_in_jobs
 from app.store.records import EnrolledSpeaker, NewEnrollment, OnExisting, StoredEnrollment, StoredSpeaker
+from app.store.rows import find_speaker, is_expired, stored_speakers, touch, unexpired
+from app.store.sealing import embedding_bytes, of_recording, of_take, opened
 from app.store.sessions import Sessions
-from app.store.speakers import find_speaker, stored_speakers, touch
-from app.store.tables import Enrollment, Speaker
-from app.store.writes import check_storable, derive_centroids, drop_enrollments, lock_galleries, lock_speaker
+from app.store.tables import Enrollment, Gallery, OptOut, Recording, Speaker
+from app.store.vault import Vault
+from app.store.writes import check_storable, derive_centroids, lock_galleries, lock_speaker
 
 
 class Enrollments(Sessions):
@@ -31,6 +37,9 @@ class Enrollments(Sessions):
         display_name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         consent: Mapping[str, Any] | None = None,
+        retain_until: datetime | None = None,
+        retain_new_until: datetime | None = None,
+        by: By = SERVICE,
     ) -> EnrolledSpeaker:
         """Enrolls recordings, creating the speaker when it is new: all of them or none.
 
@@ -47,8 +56,12 @@ class Enrollments(Sessions):
             display_name: Sets the name; None leaves it.
             metadata: Sets the whole metadata; None leaves it.
             consent: Sets the record of consent; None leaves it.
+            retain_until: Sets when the speaker is deleted; None leaves it.
+            retain_new_until: The same for a speaker who is new, unless `retain_until` is given.
+            by: Who does it.
 
         Raises:
+            SpeakerOptedOut: The speaker objected; this outlives a deletion.
             SpeakerExists: The speaker exists and on_existing is `fail`.
             ConcurrentModification: Others were first every time.
             ValidationFailed: A value cannot be stored.
@@ -58,27 +71,32 @@ class Enrollments(Sessions):
         if not rows:
             raise ValueError("an enrollment needs at least one recording")
         known = {"display_name": display_name, "details": metadata, "consent": consent}
-        given = {name: value for name, value in known.items() if value is not None}
+        given: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
         for name, value in given.items():
             check_storable("metadata" if name == "details" else name, value)
+        if retain_until is not None:
+            given["retain_until"] = retain_until
 
         def work(session: Session) -> EnrolledSpeaker:
-            replacing = on_existing == "replace"
-            # Replacing touches the galleries of every model that knows the speaker.
-            galleries = lock_galleries(session, tenant_id) if replacing else {}
-            galleries |= lock_galleries(session, tenant_id, model_id)
-            speaker, created = _speaker_for(session, tenant_id, speaker_id, on_existing)
-            touched = drop_enrollments(session, speaker.key) if replacing and not created else set()
-            stored = _insert(session, speaker, model_id, rows)
-            if not all(enrollment.duplicate for enrollment in stored):
-                touched |= {model_id}
-            derive_centroids(session, speaker.key, touched, galleries)
+            # Replacing touches the galleries of every model that knows the speaker, and so does an
+            # enrollment of somebody whose time to be kept is over: nothing old may come back with it.
+            galleries = lock_galleries(session, tenant_id) | lock_galleries(session, tenant_id, model_id)
+            self._refuse_opted_out(session, tenant_id, speaker_id)
+            speaker, created = self._speaker_for(session, tenant_id, speaker_id, on_existing, galleries, by)
+            stored = insert_takes(session, self._vault, speaker, model_id, rows)
+            fresh = sum(not enrollment.duplicate for enrollment in stored)
+            derive_centroids(session, self._vault, speaker, {model_id} if fresh else set(), galleries)
+            if created:
+                speaker.retain_until = retain_new_until
             for name, value in given.items():
                 setattr(speaker, name, value)
-            if not created and (touched or given):
+            if not created and (fresh or given):
                 touch(speaker)
-            centroid = find_centroid(session, tenant_id, model_id, speaker_id)
+            centroid = find_centroid(session, self._vault, tenant_id, model_id, speaker_id)
             assert centroid is not None  # the speaker has at least one recording now
+            if fresh or created or given:
+                facts = {"enrollments": fresh, "created": created, "consent": consent is not None}
+                record(session, self._vault, tenant_id, by, "speaker.enrolled", speaker_id, facts)
             return EnrolledSpeaker(
                 speaker=stored_speakers(session, [speaker])[0],
                 enrollments=tuple(stored),
@@ -90,6 +108,19 @@ class Enrollments(Sessions):
         if on_existing == "replace" and not enrolled.created:
             erase_traces(self._engine)
         return enrolled
+
+    def owners_of_clip(self, tenant_id: str, audio_sha256: str) -> list[str]:
+        """Names the speakers who have enrolled exactly this upload.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        query = select(Speaker.speaker_id).join(Enrollment, Enrollment.speaker_key == Speaker.key).distinct()
+        query = query.where(
+            Speaker.tenant_id == tenant_id, Enrollment.audio_sha256 == audio_sha256, unexpired()
+        )
+        with self._reading() as session:
+            return sorted(session.scalars(query))
 
     def list_enrollments(
         self, tenant_id: str, speaker_id: str, model_id: str | None = None
@@ -106,9 +137,15 @@ class Enrollments(Sessions):
             if model_id is not None:
                 query = query.where(Enrollment.model_id == model_id)
             query = query.order_by(Enrollment.created_at, Enrollment.enrollment_id)
-            return [_stored(row, speaker_id) for row in session.scalars(query)]
+            opener = self._vault.opener(speaker.data_key)
+            return [
+                _stored(row, speaker_id, opened(opener, row.embedding, of_take(row.enrollment_id)))
+                for row in session.scalars(query)
+            ]
 
-    def delete_enrollment(self, tenant_id: str, speaker_id: str, enrollment_id: str) -> StoredSpeaker:
+    def delete_enrollment(
+        self, tenant_id: str, speaker_id: str, enrollment_id: str, *, by: By = SERVICE
+    ) -> StoredSpeaker:
         """Takes one recording back; the centroid follows. The speaker stays, even without any.
 
         Returns:
@@ -130,42 +167,73 @@ class Enrollments(Sessions):
             speaker = lock_speaker(session, tenant_id, speaker_id)
             if speaker is None:
                 raise SpeakerNotFound(speaker_id)
-            gone = session.scalar(
+            gone = session.execute(
                 delete(Enrollment)
                 .where(Enrollment.enrollment_id == enrollment_id, Enrollment.speaker_key == speaker.key)
-                .returning(Enrollment.model_id)
-            )
+                .returning(Enrollment.model_id, Enrollment.audio_sha256)
+            ).one_or_none()
             if gone is None:
                 raise EnrollmentNotFound(speaker_id, enrollment_id)
-            derive_centroids(session, speaker.key, {gone}, galleries)
+            forget_in_jobs(session, tenant_id, speaker_id)
+            _drop_recordings_without_takes(session, speaker.key, gone.audio_sha256)
+            derive_centroids(session, self._vault, speaker, {gone.model_id}, galleries)
             touch(speaker)
+            facts = {"enrollment_id": enrollment_id}
+            record(session, self._vault, tenant_id, by, "enrollment.deleted", speaker_id, facts)
             return stored_speakers(session, [speaker])[0]
 
         speaker = self._write(speaker_id, work)
         erase_traces(self._engine)
         return speaker
 
+    def _refuse_opted_out(self, session: Session, tenant_id: str, speaker_id: str) -> None:
+        if session.get(OptOut, (tenant_id, self._vault.subject(tenant_id, speaker_id))) is not None:
+            raise SpeakerOptedOut(speaker_id)
 
-def _speaker_for(
-    session: Session, tenant_id: str, speaker_id: str, on_existing: OnExisting
-) -> tuple[Speaker, bool]:
-    """The locked speaker of an enrolment, and whether it was created for it."""
-    speaker = lock_speaker(session, tenant_id, speaker_id)
-    if speaker is not None:
+    def _speaker_for(
+        self,
+        session: Session,
+        tenant_id: str,
+        speaker_id: str,
+        on_existing: OnExisting,
+        galleries: Mapping[str, Gallery],
+        by: By,
+    ) -> tuple[Speaker, bool]:
+        """The locked speaker of an enrolment, emptied where that is asked, and whether it is new."""
+        speaker = lock_speaker(session, tenant_id, speaker_id)
+        if speaker is None:
+            return new_speaker(session, self._vault, tenant_id, speaker_id), True
+        if is_expired(speaker):
+            erase_voice(session, self._vault, speaker, galleries, "retention", by)
+            speaker.display_name, speaker.details, speaker.consent = None, {}, None
+            speaker.retain_until, speaker.created_at = None, datetime.now(UTC)
+            return speaker, True
         if on_existing == "fail":
             raise SpeakerExists(speaker_id)
+        if on_existing == "replace":
+            erase_voice(session, self._vault, speaker, galleries, "replace", by)
         return speaker, False
+
+
+def new_speaker(session: Session, vault: Vault, tenant_id: str, speaker_id: str) -> Speaker:
+    """The row of a new speaker, with a data key of its own."""
     now = datetime.now(UTC)
     speaker = Speaker(
-        tenant_id=tenant_id, speaker_id=speaker_id, details={}, created_at=now, updated_at=now, version=1
+        tenant_id=tenant_id,
+        speaker_id=speaker_id,
+        details={},
+        data_key=vault.new_data_key(),
+        created_at=now,
+        updated_at=now,
+        version=1,
     )
     session.add(speaker)
     session.flush()  # gives the key, or shows that another writer has created the speaker
-    return speaker, True
+    return speaker
 
 
-def _insert(
-    session: Session, speaker: Speaker, model_id: str, rows: Sequence[NewEnrollment]
+def insert_takes(
+    session: Session, vault: Vault, speaker: Speaker, model_id: str, rows: Sequence[NewEnrollment]
 ) -> list[StoredEnrollment]:
     """Stores the recordings that are new and answers for each one given, in that order."""
     standing = select(Enrollment).where(
@@ -180,19 +248,48 @@ def _insert(
         if not duplicate:
             # A microsecond apart, so that the takes of one request keep their order.
             moment = now + timedelta(microseconds=place)
-            by_clip[new.audio_sha256] = _row(speaker, model_id, new, moment)
+            by_clip[new.audio_sha256] = _row(vault, speaker, model_id, new, moment)
             session.add(by_clip[new.audio_sha256])
-        stored.append(_stored(by_clip[new.audio_sha256], speaker.speaker_id, duplicate=duplicate))
+        if new.recording is not None:
+            keep_recording(session, vault, speaker, new.audio_sha256, new.recording)
+        row = by_clip[new.audio_sha256]
+        stored.append(_stored(row, speaker.speaker_id, new.embedding, duplicate=duplicate))
     session.flush()
     return stored
 
 
-def _row(speaker: Speaker, model_id: str, new: NewEnrollment, created_at: datetime) -> Enrollment:
+def keep_recording(
+    session: Session, vault: Vault, speaker: Speaker, audio_sha256: str, recording: bytes
+) -> None:
+    """Stores an upload, sealed, unless it is there."""
+    if session.get(Recording, (speaker.key, audio_sha256)) is None:
+        assert speaker.data_key is not None
+        sealed = vault.seal(speaker.data_key, recording, of_recording(audio_sha256))
+        row = Recording(speaker_key=speaker.key, audio_sha256=audio_sha256, sealed=sealed)
+        row.created_at = datetime.now(UTC)
+        session.add(row)
+        session.flush()
+
+
+def _drop_recordings_without_takes(session: Session, speaker_key: int, audio_sha256: str) -> None:
+    same = Enrollment.speaker_key == speaker_key, Enrollment.audio_sha256 == audio_sha256
+    if session.scalar(select(Enrollment.enrollment_id).where(*same).limit(1)) is None:
+        session.execute(
+            delete(Recording).where(
+                Recording.speaker_key == speaker_key, Recording.audio_sha256 == audio_sha256
+            )
+        )
+
+
+def _row(
+    vault: Vault, speaker: Speaker, model_id: str, new: NewEnrollment, created_at: datetime
+) -> Enrollment:
+    assert speaker.data_key is not None
     return Enrollment(
         enrollment_id=new.enrollment_id,
         speaker_key=speaker.key,
         model_id=model_id,
-        embedding=new.embedding,
+        embedding=vault.seal(speaker.data_key, embedding_bytes(new.embedding), of_take(new.enrollment_id)),
         speech_s=new.speech_s,
         duration_s=new.duration_s,
         quality=new.quality,
@@ -202,12 +299,14 @@ def _row(speaker: Speaker, model_id: str, new: NewEnrollment, created_at: dateti
     )
 
 
-def _stored(row: Enrollment, speaker_id: str, *, duplicate: bool = False) -> StoredEnrollment:
+def _stored(
+    row: Enrollment, speaker_id: str, embedding: Embedding, *, duplicate: bool = False
+) -> StoredEnrollment:
     return StoredEnrollment(
         enrollment_id=row.enrollment_id,
         speaker_id=speaker_id,
         model_id=row.model_id,
-        embedding=row.embedding,
+        embedding=embedding,
         speech_s=row.speech_s,
         duration_s=row.duration_s,
         quality=row.quality,

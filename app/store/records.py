@@ -39,6 +39,7 @@ class NewEnrollment:
         audio: The recording's AudioReport as a JSON object.
         audio_sha256: Lower-case hex digest of the uploaded bytes; tells a repeated clip.
         enrollment_id: Generated unless given.
+        recording: The uploaded bytes, where they are to be kept.
 
     Raises:
         ValueError: On an embedding that is not finite and unit, on speech_s <= 0 or a bad digest.
@@ -51,6 +52,7 @@ class NewEnrollment:
     audio: Mapping[str, Any]
     audio_sha256: str
     enrollment_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    recording: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.embedding.ndim != 1 or not abs(float(np.linalg.norm(self.embedding)) - 1.0) < 1e-3:
@@ -101,6 +103,7 @@ class StoredSpeaker:
     created_at: datetime
     updated_at: datetime
     version: int
+    retain_until: datetime | None = None
     holdings: tuple[Holding, ...] = ()
 
     def held(self, model_id: str) -> Holding:
@@ -158,3 +161,64 @@ class Changes(NamedTuple):
 
     version: int
     changes: list[Change]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredAuditEntry:
+    """One entry of the audit log; `subject` is the digest that stands for a speaker."""
+
+    number: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str | None
+    facts: dict[str, Any]
+    request_id: str | None
+    hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What was erased of a voice, when and why."""
+
+    receipt_id: str
+    subject: str
+    reason: str
+    enrollments: int
+    recordings: int
+    erased_at: datetime
+
+
+class Lock(NamedTuple):
+    """Failed verifications in a row, and until when no further one is tried."""
+
+    failures: int
+    locked_until: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTenant:
+    """A tenant: what differs from the settings, and which models are its own."""
+
+    tenant_id: str
+    policy: dict[str, Any]
+    model: str | None
+    previous_model: str | None
+    shadow_model: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredKey:
+    """An API key without its secret."""
+
+    key_id: str
+    tenant_id: str
+    label: str | None
+    secret_sha256: str
+    scopes: tuple[str, ...]
+    rate_limit: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    used_at: datetime | None
+    replaced_by: str | None

@@ -1,11 +1,35 @@
 """Every SQL statement of the service, behind one class."""
 
+from app.store.access import Access
+from app.store.audit import Audit
+from app.store.calibrations import Calibrations
 from app.store.centroids import Centroids
-from app.store.enrollments import Enrollments
+from app.store.duties import Duties
+from app.store.feedback import Feedbacks
+from app.store.jobs import Jobs
+from app.store.merging import Merging
+from app.store.profiles import Profiles
+from app.store.recordings import Recordings
+from app.store.replays import Replays
+from app.store.shadow import Shadows
 from app.store.speakers import Speakers
 
 
-class Repository(Speakers, Enrollments, Centroids):
+class Repository(
+    Access,
+    Speakers,
+    Profiles,
+    Merging,
+    Centroids,
+    Duties,
+    Audit,
+    Replays,
+    Recordings,
+    Jobs,
+    Feedbacks,
+    Calibrations,
+    Shadows,
+):
     """The store. Each method is one transaction, blocks, and may be called from any thread.
 
     The engine stays the caller's, who disposes of it.

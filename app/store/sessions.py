@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import ConcurrentModification
 from app.store.failures import as_unavailable, is_lost_race
+from app.store.vault import Vault
 
 _T = TypeVar("_T")
 _ATTEMPTS: Final = 8
@@ -23,10 +24,11 @@ class LostRace(Exception):
 
 
 class Sessions:
-    """Opens the transactions of the repository on one engine."""
+    """Opens the transactions of the repository on one engine, and what is sealed in it with one vault."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, vault: Vault) -> None:
         self._engine: Final = engine
+        self._vault: Final = vault
         self._writing: Final = engine.execution_options(sqlite_begin="IMMEDIATE")
 
     @contextmanager

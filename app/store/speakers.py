@@ -1,19 +1,31 @@
-"""Speakers: find, list, update, delete."""
+"""Speakers: find, list, update, reset, delete."""
 
-import base64
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import not_, select
 from sqlalchemy.orm import Session
 
 from app.errors import ConcurrentModification, SpeakerNotFound, ValidationFailed
+from app.store.audit import SERVICE, By, record
 from app.store.database import erase_traces
-from app.store.records import UNSET, Holding, SpeakerPage, StoredSpeaker, Unset
+from app.store.erasing import Reason, add_opt_out, erase_voice
+from app.store.records import UNSET, Receipt, SpeakerPage, StoredSpeaker, Unset
+from app.store.rows import (
+    find_speaker,
+    in_group,
+    is_expired,
+    merge_patch,
+    read_cursor,
+    stored_speakers,
+    touch,
+    unexpired,
+    write_cursor,
+)
 from app.store.sessions import Sessions
-from app.store.tables import Centroid, Speaker
-from app.store.writes import check_storable, derive_centroids, drop_enrollments, lock_galleries, lock_speaker
+from app.store.tables import Speaker
+from app.store.writes import check_storable, lock_galleries, lock_speaker
 
 MAX_LIMIT: Final = 1000
 """Most speakers on one page."""
@@ -49,16 +61,16 @@ class Speakers(Sessions):
         """
         if not 1 <= limit <= MAX_LIMIT:
             raise ValidationFailed("limit", f"it must lie between 1 and {MAX_LIMIT}")
-        query = select(Speaker).where(Speaker.tenant_id == tenant_id)
+        query = select(Speaker).where(Speaker.tenant_id == tenant_id, unexpired())
         if cursor is not None:
-            query = query.where(Speaker.key > _read_cursor(cursor))
+            query = query.where(Speaker.key > read_cursor("speaker", cursor))
         if group is not None:
             query = query.where(in_group(group))
         with self._reading() as session:
             # One more than asked for tells whether there is a next page.
             rows = session.scalars(query.order_by(Speaker.key).limit(limit + 1)).all()
             page = stored_speakers(session, rows[:limit])
-        return SpeakerPage(tuple(page), _write_cursor(page[-1].key) if len(rows) > limit else None)
+        return SpeakerPage(tuple(page), write_cursor("speaker", page[-1].key) if len(rows) > limit else None)
 
     def update_speaker(
         self,
@@ -67,7 +79,10 @@ class Speakers(Sessions):
         *,
         display_name: str | Unset | None = UNSET,
         metadata_patch: Mapping[str, Any] | None = None,
+        consent: Mapping[str, Any] | Unset | None = UNSET,
+        retain_until: datetime | Unset | None = UNSET,
         expected_version: int | None = None,
+        by: By = SERVICE,
     ) -> StoredSpeaker:
         """Changes what is known about a speaker; its enrollments stay.
 
@@ -76,7 +91,10 @@ class Speakers(Sessions):
             speaker_id: Which speaker.
             display_name: The new name, None for no name; UNSET leaves it.
             metadata_patch: JSON merge patch (RFC 7396) of the metadata: null removes a key.
+            consent: The new record of consent, None for none; UNSET leaves it.
+            retain_until: When the speaker is deleted, None for never; UNSET leaves it.
             expected_version: Change only a speaker that still has this version.
+            by: Who does it.
 
         Raises:
             SpeakerNotFound: There is none of that name.
@@ -84,129 +102,109 @@ class Speakers(Sessions):
             ValidationFailed: A value cannot be stored.
             StorageUnavailable: The database does not answer.
         """
-        if display_name is not UNSET:
-            check_storable("display_name", display_name)
+        given = {"display_name": display_name, "consent": consent, "retain_until": retain_until}
+        given = {name: value for name, value in given.items() if value is not UNSET}
+        for name in given.keys() - {"retain_until"}:
+            check_storable(name, given[name])
         check_storable("metadata", metadata_patch)
 
         def work(session: Session) -> StoredSpeaker:
-            speaker = lock_speaker(session, tenant_id, speaker_id)
-            if speaker is None:
-                raise SpeakerNotFound(speaker_id)
-            if expected_version is not None and speaker.version != expected_version:
-                raise ConcurrentModification(speaker_id)
-            if display_name is not UNSET:
-                speaker.display_name = display_name
+            speaker = self._held(session, tenant_id, speaker_id, expected_version)
+            for name, value in given.items():
+                setattr(speaker, name, value)
             if metadata_patch is not None:
                 speaker.details = merge_patch(speaker.details, metadata_patch)
             touch(speaker)
+            changed = sorted(given) + (["metadata"] if metadata_patch is not None else [])
+            record(session, self._vault, tenant_id, by, "speaker.updated", speaker_id, {"fields": changed})
             return stored_speakers(session, [speaker])[0]
 
         return self._write(speaker_id, work)
 
-    def delete_speaker(self, tenant_id: str, speaker_id: str) -> bool:
-        """Deletes a speaker with every embedding of it; deleting it again is no error.
-
-        Returns:
-            Whether there was one.
+    def reset_speaker(
+        self, tenant_id: str, speaker_id: str, *, expected_version: int | None = None, by: By = SERVICE
+    ) -> StoredSpeaker:
+        """Deletes every recording of a speaker; the speaker stays, without any.
 
         Raises:
-            ConcurrentModification: Others were first every time.
+            SpeakerNotFound: There is none of that name.
+            ConcurrentModification: The version is another one, or others were first every time.
             StorageUnavailable: The database does not answer.
         """
 
-        def work(session: Session) -> bool:
+        def work(session: Session) -> StoredSpeaker:
+            galleries = lock_galleries(session, tenant_id)
+            speaker = self._held(session, tenant_id, speaker_id, expected_version)
+            erase_voice(session, self._vault, speaker, galleries, "reset", by)
+            touch(speaker)
+            return stored_speakers(session, [speaker])[0]
+
+        speaker = self._write(speaker_id, work)
+        erase_traces(self._engine)
+        return speaker
+
+    def delete_speaker(
+        self,
+        tenant_id: str,
+        speaker_id: str,
+        *,
+        expected_version: int | None = None,
+        reason: Reason = "request",
+        by: By = SERVICE,
+    ) -> Receipt | None:
+        """Deletes a speaker with everything stored of the voice; deleting it again is no error.
+
+        Args:
+            tenant_id: Whose speaker.
+            speaker_id: Which speaker.
+            expected_version: Delete only a speaker that still has this version.
+            reason: Why, for the receipt. With `retention` one whose time is not over is left alone.
+                With `opt-out` the objection is stored too, whether there was a speaker or not.
+            by: Who does it.
+
+        Returns:
+            The receipt; None when there was nobody.
+
+        Raises:
+            ConcurrentModification: The version is another one, or others were first every time.
+            StorageUnavailable: The database does not answer.
+        """
+
+        def work(session: Session) -> Receipt | None:
             galleries = lock_galleries(session, tenant_id)
             speaker = lock_speaker(session, tenant_id, speaker_id)
-            if speaker is None:
-                return False
-            known_to = drop_enrollments(session, speaker.key)
-            derive_centroids(session, speaker.key, known_to, galleries)
+            if reason == "opt-out":
+                add_opt_out(session, self._vault, tenant_id, speaker_id, by)
+            if speaker is None or (reason == "retention" and not is_expired(speaker)):
+                return None
+            if expected_version is not None and speaker.version != expected_version:
+                raise ConcurrentModification(speaker_id)
+            receipt = erase_voice(session, self._vault, speaker, galleries, reason, by)
             session.delete(speaker)
-            return True
+            return receipt
 
-        deleted = self._write(speaker_id, work)
-        if deleted:
+        receipt = self._write(speaker_id, work)
+        if receipt is not None:
             erase_traces(self._engine)
-        return deleted
+        return receipt
 
+    def expired_speakers(self, limit: int = 100) -> list[tuple[str, str]]:
+        """(tenant_id, speaker_id) of speakers whose time to be kept is over.
 
-# ---------------------------------------------------------------- rows and records
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        query = select(Speaker.tenant_id, Speaker.speaker_id).where(not_(unexpired())).limit(limit)
+        with self._reading() as session:
+            return [(tenant_id, speaker_id) for tenant_id, speaker_id in session.execute(query)]
 
-
-def find_speaker(session: Session, tenant_id: str, speaker_id: str) -> Speaker:
-    """The row of a speaker; raises SpeakerNotFound."""
-    query = select(Speaker).where(Speaker.tenant_id == tenant_id, Speaker.speaker_id == speaker_id)
-    speaker = session.scalars(query).one_or_none()
-    if speaker is None:
-        raise SpeakerNotFound(speaker_id)
-    return speaker
-
-
-def stored_speakers(session: Session, rows: Sequence[Speaker]) -> list[StoredSpeaker]:
-    """The records of these rows, with what each speaker has enrolled."""
-    session.flush()
-    holdings: dict[int, list[Holding]] = {row.key: [] for row in rows}
-    centroids = (
-        select(Centroid.speaker_key, Centroid.model_id, Centroid.speech_s, Centroid.enrollments_count)
-        .where(Centroid.speaker_key.in_(holdings), Centroid.embedding.is_not(None))
-        .order_by(Centroid.model_id)
-    )
-    for key, model_id, speech_s, count in session.execute(centroids):
-        holdings[key].append(Holding(model_id, speech_s, count))
-    return [_stored(row, tuple(holdings[row.key])) for row in rows]
-
-
-def _stored(row: Speaker, holdings: tuple[Holding, ...]) -> StoredSpeaker:
-    return StoredSpeaker(
-        key=row.key,
-        tenant_id=row.tenant_id,
-        speaker_id=row.speaker_id,
-        display_name=row.display_name,
-        metadata=row.details,
-        consent=row.consent,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        version=row.version,
-        holdings=holdings,
-    )
-
-
-def touch(speaker: Speaker) -> None:
-    """Marks a change of the speaker or of its enrollments."""
-    speaker.version += 1
-    speaker.updated_at = datetime.now(UTC)
-
-
-def in_group(group: str) -> ColumnElement[bool]:
-    """Speakers whose metadata has this "group"."""
-    named: ColumnElement[bool] = Speaker.details["group"].as_string() == group
-    return named
-
-
-def merge_patch(target: Any, patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Applies a JSON merge patch and returns the result; neither argument changes.
-
-    Source: RFC 7396, section 2.
-    """
-    merged = dict(target) if isinstance(target, Mapping) else {}
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = merge_patch(merged.get(name), value) if isinstance(value, Mapping) else value
-    return merged
-
-
-def _write_cursor(key: int) -> str:
-    return base64.urlsafe_b64encode(b"speaker:%d" % key).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> int:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        kind, _, key = base64.b64decode(padded.encode(), b"-_", validate=True).partition(b":")
-        if kind == b"speaker" and key.isdigit() and int(key) < 2**63:
-            return int(key)
-    except ValueError:
-        pass
-    raise ValidationFailed("cursor", "it is not a cursor of this list; leave it out to begin again")
+    def _held(
+        self, session: Session, tenant_id: str, speaker_id: str, expected_version: int | None
+    ) -> Speaker:
+        """The locked row of a speaker that is there and has the version."""
+        speaker = lock_speaker(session, tenant_id, speaker_id)
+        if speaker is None or is_expired(speaker):
+            raise SpeakerNotFound(speaker_id)
+        if expected_version is not None and speaker.version != expected_version:
+            raise ConcurrentModification(speaker_id)
+        return speaker

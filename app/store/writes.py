@@ -13,11 +13,12 @@ import numpy as np
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.arrays import Embedding
 from app.errors import ValidationFailed
 from app.scoring import centroid
+from app.store.sealing import embedding_bytes, of_centroid, of_take, opened
 from app.store.sessions import LostRace
 from app.store.tables import Centroid, Enrollment, Gallery, Speaker
+from app.store.vault import Vault
 
 
 def lock_galleries(session: Session, tenant_id: str, *model_ids: str) -> dict[str, Gallery]:
@@ -50,7 +51,7 @@ def drop_enrollments(session: Session, speaker_key: int) -> set[str]:
 
 
 def derive_centroids(
-    session: Session, speaker_key: int, model_ids: set[str], galleries: Mapping[str, Gallery]
+    session: Session, vault: Vault, speaker: Speaker, model_ids: set[str], galleries: Mapping[str, Gallery]
 ) -> None:
     """Writes anew what follows from the enrollments, and moves the clocks of the galleries.
 
@@ -64,27 +65,35 @@ def derive_centroids(
             raise LostRace
         gallery = galleries[model_id]
         gallery.version += 1
-        mean, speech_s, count = _mean_of_takes(session, speaker_key, model_id)
-        row = session.get(Centroid, (speaker_key, model_id))
+        mean, speech_s, count = _mean_of_takes(session, vault, speaker, model_id)
+        row = session.get(Centroid, (speaker.key, model_id))
         if row is None:
-            row = Centroid(speaker_key=speaker_key, model_id=model_id, tenant_id=gallery.tenant_id)
+            row = Centroid(speaker_key=speaker.key, model_id=model_id, tenant_id=gallery.tenant_id)
             session.add(row)
         row.embedding, row.speech_s, row.enrollments_count = mean, speech_s, count
         row.version = gallery.version
     session.flush()
 
 
-def _mean_of_takes(session: Session, speaker_key: int, model_id: str) -> tuple[Embedding | None, float, int]:
-    """Centroid, seconds of speech and number of what a speaker has enrolled under a model."""
+def _mean_of_takes(
+    session: Session, vault: Vault, speaker: Speaker, model_id: str
+) -> tuple[bytes | None, float, int]:
+    """Sealed centroid, seconds of speech and number of what a speaker has enrolled under a model."""
     takes = session.execute(
-        select(Enrollment.embedding, Enrollment.speech_s)
-        .where(Enrollment.speaker_key == speaker_key, Enrollment.model_id == model_id)
+        select(Enrollment.enrollment_id, Enrollment.embedding, Enrollment.speech_s)
+        .where(Enrollment.speaker_key == speaker.key, Enrollment.model_id == model_id)
         .order_by(Enrollment.created_at, Enrollment.enrollment_id)  # one order, one rounding
     ).all()
     if not takes:
         return None, 0.0, 0
+    opener = vault.opener(speaker.data_key)
     weights = [take.speech_s for take in takes]
-    return centroid(np.stack([take.embedding for take in takes]), weights), float(sum(weights)), len(takes)
+    mean = centroid(
+        np.stack([opened(opener, take.embedding, of_take(take.enrollment_id)) for take in takes]), weights
+    )
+    assert speaker.data_key is not None  # or the opener would have refused
+    sealed = vault.seal(speaker.data_key, embedding_bytes(mean), of_centroid(speaker.key, model_id))
+    return sealed, float(sum(weights)), len(takes)
 
 
 def check_storable(field: str, value: Any) -> None:

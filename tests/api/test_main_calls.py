@@ -145,7 +145,7 @@ def test_verify_answers_as_designed(client: httpx.Client, models_dir: Path) -> N
     body = answer.json()
     assert set(body) == {
         *("decision", "speaker_id", "score", "similarity", "distance", "threshold", "operating_point"),
-        *("pad", "audio", "audio_reference", "model", "request_id"),
+        *("decision_id", "explanation", "pad", "audio", "audio_reference", "model", "request_id"),
     }
     assert (body["decision"], body["speaker_id"]) == ("accept", "ada")
     assert body["score"] == body["similarity"], "as the tiny model's calibration says"
@@ -183,7 +183,7 @@ def test_the_threshold_of_the_caller_has_no_operating_point(client: httpx.Client
     both = {"speaker_id": "ada", "target_fmr": "0.001", "threshold": "0.5"}
     assert_problem(client.post("/verify", files=probe, data=both), 422, "conflicting_parameters")
     unsupported = client.post("/verify", files=probe, data={"speaker_id": "ada", "target_fmr": "0.0001"})
-    assert assert_problem(unsupported, 422, "validation_error")["reasons"][0]["field"] == "target_fmr"
+    assert assert_problem(unsupported, 422, "unsupported_rate")["reasons"][0]["field"] == "target_fmr"
 
 
 def test_two_clips_are_compared_without_a_speaker(client: httpx.Client) -> None:
@@ -212,7 +212,7 @@ def test_identify_answers_as_designed(client: httpx.Client) -> None:
     body = answer.json()
     assert set(body) == {
         *("decision", "speaker_id", "candidates", "margin", "threshold", "gallery_size"),
-        *("operating_point", "audio", "model", "request_id"),
+        *("decision_id", "explanation", "min_margin", "operating_point", "audio", "model", "request_id"),
     }
     assert (body["decision"], body["speaker_id"], body["gallery_size"]) == ("match", "voice-3", 4)
     assert [each["rank"] for each in body["candidates"]] == [1, 2, 3]

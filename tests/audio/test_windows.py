@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from app.audio import prepare
 from app.audio.speech import runs, speech_mask
-from app.audio.windows import speech_only
+from app.audio.windows import join, speech_only, windows
+from tests.codecs import encode
 from tests.speech import say, voices
 
 
@@ -52,3 +54,44 @@ def test_a_given_mask_is_used():
     np.testing.assert_array_equal(speech_only(waveform, mask), waveform[4_800:11_200])
     mask[:] = True
     np.testing.assert_array_equal(speech_only(waveform, mask), waveform)
+
+
+def test_the_pieces_say_where_the_speech_lay_in_the_recording():
+    recording = np.concatenate([room(3), say(0), room(5), say(1), room(4)])
+    heard = prepare(encode(recording, "wav", subtype="FLOAT"), max_duration_s=60.0)
+    np.testing.assert_array_equal(join(recording, heard.pieces), heard.waveform)
+    assert heard.pieces[0][0] == pytest.approx(3.2 * 16_000, abs=4_000)
+    assert heard.pieces[-1][1] == pytest.approx(len(recording) - 4.2 * 16_000, abs=6_000)
+    assert all(a[1] < b[0] for a, b in zip(heard.pieces, heard.pieces[1:], strict=False))
+
+
+def test_without_speech_the_recording_is_one_piece():
+    heard = prepare(encode(room(2), "wav"), max_duration_s=60.0)
+    assert heard.pieces == ((0, 32_000),)
+
+
+def test_windows_keep_to_their_piece_and_their_cells_fill_it():
+    pieces = ((8_000, 8_000 + 80_000), (100_000, 110_000), (120_000, 144_000))
+    found = windows(pieces, 1.5, 0.75)
+    lengths = found.cuts[:, 1] - found.cuts[:, 0]
+    assert lengths.tolist() == [24_000] * 6 + [10_000] + [24_000]
+    assert found.cuts[0, 0] == 0
+    assert found.cuts[5, 1] == 80_000
+    assert found.cuts[6].tolist() == [80_000, 90_000]
+    assert found.cuts[7].tolist() == [90_000, 114_000]
+    assert np.diff(found.cuts[:6, 0]).max() <= 12_000
+    for start, stop in pieces:
+        inside = (found.cells[:, 0] >= start / 16_000) & (found.cells[:, 1] <= stop / 16_000)
+        cells = found.cells[inside]
+        assert cells[0, 0] == start / 16_000
+        assert cells[-1, 1] == stop / 16_000
+        np.testing.assert_array_equal(cells[1:, 0], cells[:-1, 1])
+    assert (found.cells[:, 1] > found.cells[:, 0]).all()
+
+
+@pytest.mark.parametrize("samples", [1, 400, 23_999, 24_000, 24_001, 36_000, 36_001])
+def test_windows_of_awkward_lengths(samples):
+    found = windows(((0, samples),), 1.5, 0.75)
+    assert found.cuts[0, 0] == 0
+    assert found.cuts[-1, 1] == samples
+    assert len(found) == 1 + max(0, -(-(samples - 24_000) // 12_000))

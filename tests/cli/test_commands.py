@@ -62,6 +62,27 @@ def test_a_threshold_of_ones_own_decides(timbre: Timbre, takes: dict[str, Path])
     assert timbre("identify", takes["ada-3"], "--threshold", "1").code == 1
 
 
+def test_an_error_rate_takes_the_place_of_a_threshold(timbre: Timbre, takes: dict[str, Path]) -> None:
+    timbre("enroll", "ada", takes["ada-1"], takes["ada-2"])
+    strict = json.loads(timbre("verify", "ada", takes["ada-3"], "--target-fmr", "0.001", "--json").out)
+    lax = json.loads(timbre("verify", "ada", takes["ada-3"], "--json").out)
+    assert (strict["operating_point"]["fmr"], lax["operating_point"]["fmr"]) == (0.001, 0.05)
+    found = json.loads(timbre("identify", takes["ada-3"], "--target-fpir", "0.01", "--json").out)
+    assert found["operating_point"]["fpir"] == 0.01
+    refused = timbre("identify", takes["ada-3"], "--target-fpir", "0.0001")
+    assert (refused.code, "cannot be promised" in refused.err) == (2, True)
+
+
+def test_a_decision_says_why(timbre: Timbre, takes: dict[str, Path]) -> None:
+    timbre("enroll", "ada", takes["ada-1"], takes["ada-2"])
+    found = timbre("identify", takes["ada-3"]).out
+    assert "why" in found
+    assert "FPIR 5.00%" in found
+    flat = " ".join(found.split())
+    assert "Nobody else was searched" in flat
+    assert "of speech" in " ".join(timbre("verify", "ada", takes["ada-3"]).out.split())
+
+
 def test_two_recordings_are_compared(timbre: Timbre, takes: dict[str, Path]) -> None:
     same = timbre("similarity", takes["ada-1"], takes["ada-2"])
     assert (same.code, "accept" in same.out) == (0, True), same.err

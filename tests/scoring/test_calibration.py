@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.errors import ValidationFailed
+from app.errors import UnsupportedRate, ValidationFailed
 from app.scoring import OperatingPoint, ScoreModel, load_calibration
 
 WEIGHTS = st.floats(-20, 20)
@@ -136,6 +136,9 @@ def calibration(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+DET = {"threshold": [0.3, 0.55, 0.8], "fmr": [0.1, 0.006, 0.0004], "fnmr": [0.02, 0.14, 0.4]}
+
+
 def without(data: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name != key}
 
@@ -164,19 +167,39 @@ def test_the_nearest_point_below_the_target_is_taken(tmp_path: Path, target: flo
     assert load_calibration(write(tmp_path, calibration())).at_fmr(target).fmr == fmr
 
 
-@pytest.mark.parametrize("target", [0.0005, 0.0, 1.0, -0.1, 2.0, math.nan])
-def test_a_rate_that_no_point_supports_is_refused(tmp_path: Path, target: float) -> None:
+@pytest.mark.parametrize("target", [0.0, 1.0, -0.1, 2.0, math.nan])
+def test_what_is_no_rate_is_refused(tmp_path: Path, target: float) -> None:
     with pytest.raises(ValidationFailed) as refusal:
         load_calibration(write(tmp_path, calibration())).at_fmr(target)
     assert refusal.value.field == "target_fmr"
+    with pytest.raises(ValidationFailed):
+        load_calibration(write(tmp_path, calibration())).at_fpir(target, 1)
+
+
+def test_a_rate_that_no_point_supports_is_refused_with_the_least_that_is(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedRate) as refusal:
+        load_calibration(write(tmp_path, calibration())).at_fmr(0.0005)
+    assert refusal.value.facts == {
+        "field": "target_fmr",
+        "asked": 0.0005,
+        "least_supported": 0.001,
+        "impostor_trials": 10_000,
+        "gallery_size": None,
+        "largest_gallery": None,
+        "problem": "the 10000 impostor trials of 'development trials' do not support it",
+    }
 
 
 def test_few_trials_support_only_high_rates(tmp_path: Path) -> None:
     few = {"target": 50, "impostor": 100, "speakers": 9}
     found = load_calibration(write(tmp_path, calibration(trials=few)))
     assert found.at_fmr(0.2).fmr == 0.1
-    with pytest.raises(ValidationFailed, match=r"100 impostor trials .* support 0\.1 and above"):
+    with pytest.raises(UnsupportedRate, match=r"100 impostor trials .* least that can is 0\.1\."):
         found.at_fmr(0.01)
+    none = {"target": 50, "impostor": 20, "speakers": 9}
+    with pytest.raises(UnsupportedRate) as refusal:
+        load_calibration(write(tmp_path, calibration(trials=none))).at_fmr(0.5)
+    assert refusal.value.least_supported == 1.0
 
 
 @pytest.mark.parametrize(
@@ -229,6 +252,12 @@ def test_another_format_is_refused_by_its_number(tmp_path: Path, data: dict[str,
         calibration(operating_points=[point(0.1, 0.1, 0.1, fmr_interval=[0.1])]),
         calibration(operating_points=[point(0.1, 0.1, 0.1, fmr_interval=None)]),
         calibration(score=None),
+        calibration(det=DET | {"fmr": [0.1, 0.02, 0.03]}),
+        calibration(det=DET | {"fnmr": [0.1, 0.2, math.nan]}),
+        calibration(det=DET | {"fnmr": [0.1, 0.2, 1.2]}),
+        calibration(det=DET | {"threshold": [0.1, 0.2]}),
+        calibration(det=DET | {"threshold": [0.1, 0.2, 0.15]}),
+        calibration(det=[0.1]),
         calibration(score=asdict(FITTED) | {"speech_range_s": [1.0]}),
     ],
 )

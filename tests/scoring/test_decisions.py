@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from app.scoring import Candidate, identify_decision, verify_decision
+from app.scoring import Candidate, identify_decision, leads, verify_decision
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,13 @@ def test_identify_is_open_set(scores: list[float], decision: str, margin: float 
 
 def test_no_margin_asked_for_means_no_ambiguity() -> None:
     assert identify_decision([Candidate("a", 0.7, 0.9), Candidate("b", 0.7, 0.1)], 0.5, 0.0) == ("match", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [([], ()), ([2.0], (None,)), ([2.0, 1.5], (0.5, -0.5)), ([2.0, 1.5, -1.0], (0.5, -0.5, -3.0))],
+)
+def test_each_candidate_leads_or_trails_the_best_of_the_others(
+    scores: list[float], expected: tuple[float | None, ...]
+) -> None:
+    assert leads(scores) == expected

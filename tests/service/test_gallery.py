@@ -12,6 +12,7 @@ from app.service.gallery import Gallery
 from app.store.database import make_engine
 from app.store.records import NewEnrollment
 from app.store.repository import Repository
+from tests.store.makers import VAULT
 
 PARTITION = Partition("default", "tiny@000000000000")
 DIM = 16
@@ -38,12 +39,12 @@ def put(repository: Repository, speaker_id: str, embedding: Embedding, speech_s:
 @pytest.fixture
 def repository(database_url: str) -> Iterator[Repository]:
     engine = make_engine(database_url)
-    yield Repository(engine)
+    yield Repository(engine, VAULT)
     engine.dispose()
 
 
-def gallery_of(repository: Repository, score_model: ScoreModel = IDENTITY) -> Gallery:
-    return Gallery(repository, FaissIndex(), PARTITION, score_model, required_speech_s=4.0)
+def gallery_of(repository: Repository) -> Gallery:
+    return Gallery(repository, FaissIndex(), PARTITION, required_speech_s=4.0)
 
 
 def test_a_new_gallery_is_rebuilt_from_sql(repository: Repository) -> None:
@@ -53,7 +54,7 @@ def test_a_new_gallery_is_rebuilt_from_sql(repository: Repository) -> None:
     assert gallery.size == 0
     gallery.sync()
     assert gallery.size == 20
-    nearest = gallery.nearest(voice(7), 3.0, 3)
+    nearest = gallery.nearest(voice(7), 3.0, 3, IDENTITY)
     assert nearest.candidates[0].speaker_id == "voice-7"
     assert nearest.candidates[0].similarity == pytest.approx(1.0, abs=1e-6)
     assert (len(nearest.candidates), nearest.gallery_size) == (3, 20)
@@ -62,9 +63,9 @@ def test_a_new_gallery_is_rebuilt_from_sql(repository: Repository) -> None:
 def test_speakers_with_too_little_speech_are_not_members(repository: Repository) -> None:
     gallery = gallery_of(repository)
     put(repository, "half", voice(1), speech_s=2.0)
-    assert gallery.nearest(voice(1), 3.0, 5).candidates == ()
+    assert gallery.nearest(voice(1), 3.0, 5, IDENTITY).candidates == ()
     put(repository, "half", voice(2), speech_s=2.0)
-    assert [each.speaker_id for each in gallery.nearest(voice(1), 3.0, 5).candidates] == ["half"]
+    assert [each.speaker_id for each in gallery.nearest(voice(1), 3.0, 5, IDENTITY).candidates] == ["half"]
 
 
 def test_a_candidate_is_what_sql_says_now(repository: Repository) -> None:
@@ -77,8 +78,8 @@ def test_a_candidate_is_what_sql_says_now(repository: Repository) -> None:
     stale.sync()
     repository.delete_speaker("default", "ada")
     keys = sorted(stale._keys)
-    assert len(stale._confirmed(voice(1), 3.0, keys)) == 1
-    assert [each.speaker_id for each in gallery.nearest(voice(1), 3.0, 5).candidates] == ["bob"]
+    assert len(stale._confirmed(voice(1), 3.0, keys, IDENTITY)) == 1
+    assert [each.speaker_id for each in gallery.nearest(voice(1), 3.0, 5, IDENTITY).candidates] == ["bob"]
 
 
 def test_an_index_that_lost_rows_is_rebuilt(repository: Repository) -> None:
@@ -88,7 +89,7 @@ def test_an_index_that_lost_rows_is_rebuilt(repository: Repository) -> None:
     gallery._index.clear(PARTITION)
     assert gallery.size == 0
     gallery.rebuild()
-    assert gallery.nearest(voice(1), 3.0, 1).candidates[0].speaker_id == "ada"
+    assert gallery.nearest(voice(1), 3.0, 1, IDENTITY).candidates[0].speaker_id == "ada"
 
 
 def test_a_restored_backup_is_noticed(repository: Repository) -> None:
@@ -97,7 +98,7 @@ def test_a_restored_backup_is_noticed(repository: Repository) -> None:
     gallery.sync()
     gallery._version = 10_000
     put(repository, "bob", voice(2))
-    assert gallery.nearest(voice(2), 3.0, 1).candidates[0].speaker_id == "bob"
+    assert gallery.nearest(voice(2), 3.0, 1, IDENTITY).candidates[0].speaker_id == "bob"
     assert gallery.size == 2
 
 
@@ -105,9 +106,9 @@ def test_a_filter_counts_members_only(repository: Repository) -> None:
     gallery = gallery_of(repository)
     put(repository, "ada", voice(1))
     put(repository, "half", voice(2), speech_s=1.0)
-    nearest = gallery.nearest(voice(2), 3.0, 5, speaker_ids=["ada", "half", "nobody"])
+    nearest = gallery.nearest(voice(2), 3.0, 5, IDENTITY, speaker_ids=["ada", "half", "nobody"])
     assert (nearest.gallery_size, len(nearest.candidates)) == (1, 1)
-    assert gallery.nearest(voice(2), 3.0, 5, group="none").gallery_size == 0
+    assert gallery.nearest(voice(2), 3.0, 5, IDENTITY, group="none").gallery_size == 0
 
 
 def beside(embedding: Embedding, similarity: float) -> Embedding:
@@ -119,10 +120,10 @@ def beside(embedding: Embedding, similarity: float) -> Embedding:
 def test_each_candidate_is_scored_by_the_speech_that_it_has_enrolled(repository: Repository) -> None:
     """Much enrolled speech makes the same similarity less likely of another voice: here 2 ln(s) in score."""
     model = ScoreModel(offset=-1.0, similarity=10.0, speech=0.5, enrolled=2.0)
-    gallery = gallery_of(repository, model)
+    gallery = gallery_of(repository)
     put(repository, "short", beside(voice(1), 0.80), speech_s=4.0)
     put(repository, "long", beside(voice(1), 0.75), speech_s=16.0)
-    first, second = gallery.nearest(voice(1), 3.0, 2).candidates
+    first, second = gallery.nearest(voice(1), 3.0, 2, model).candidates
     assert (first.speaker_id, second.speaker_id) == ("long", "short")
     assert (first.similarity, second.similarity) == pytest.approx((0.75, 0.80), abs=1e-6)
     assert first.score == pytest.approx(-1.0 + 7.5 + 0.5 * np.log(3.0) + 2.0 * np.log(16.0), abs=1e-5)
@@ -130,9 +131,9 @@ def test_each_candidate_is_scored_by_the_speech_that_it_has_enrolled(repository:
 
 
 def test_the_best_score_is_found_though_others_are_more_similar(repository: Repository) -> None:
-    gallery = gallery_of(repository, ScoreModel(offset=0.0, similarity=10.0, enrolled=2.0))
+    model, gallery = ScoreModel(offset=0.0, similarity=10.0, enrolled=2.0), gallery_of(repository)
     for number in range(8):
         put(repository, f"short-{number}", beside(voice(1), 0.80 + 0.001 * number), speech_s=4.0)
     put(repository, "long", beside(voice(1), 0.75), speech_s=16.0)
-    nearest = gallery.nearest(voice(1), 3.0, 2)
+    nearest = gallery.nearest(voice(1), 3.0, 2, model)
     assert [each.speaker_id for each in nearest.candidates] == ["long", "short-7"]

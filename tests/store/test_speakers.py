@@ -114,9 +114,11 @@ def test_updating_nobody_names_who_is_missing(repository: Repository) -> None:
 def test_deleting_is_idempotent_and_the_key_is_never_used_again(repository: Repository) -> None:
     enroll(repository, "anna")
     key = repository.get_speaker(TENANT, "anna").key
-    assert repository.delete_speaker(TENANT, "anna") is True
-    assert repository.delete_speaker(TENANT, "anna") is False
-    assert repository.delete_speaker(TENANT, "never") is False
+    receipt = repository.delete_speaker(TENANT, "anna")
+    assert receipt is not None
+    assert (receipt.enrollments, receipt.recordings, receipt.reason) == (1, 0, "request")
+    assert repository.delete_speaker(TENANT, "anna") is None
+    assert repository.delete_speaker(TENANT, "never") is None
     with pytest.raises(SpeakerNotFound):
         repository.get_speaker(TENANT, "anna")
     enroll(repository, "anna")

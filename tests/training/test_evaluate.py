@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from app.embedder import Embedder
+from app.scoring.rates import equal_error_rate
 from tests.speech import DATA, voices
 from tests.tiny import write_tiny_model
 from tests.training.conftest import Evaluated
 from training.corpus import read_sources
 from training.evaluate import main
-from training.metrics import equal_error_rate, read_trials
+from training.metrics import read_trials
 from training.scored import Enrolments, measure, read_features, sources_of
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from app.arrays import Embeddings
+from app.scoring.rates import equal_error_rate
 from training.corpus import Source
-from training.metrics import equal_error_rate
 from training.probes import (
     LEAST_TAKES,
     MOST_TAKES,

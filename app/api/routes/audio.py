@@ -8,8 +8,8 @@ from app.api.answers import quality_answer
 from app.api.fields import QualityFields
 from app.api.operations import ALWAYS, DECODED, answers, recordings
 from app.api.problems import reasons_of
-from app.api.routes.common import Joined
-from app.api.schemas import QualityAnswer
+from app.api.routes.common import Anyone
+from app.api.schemas.voices import QualityAnswer
 from app.api.uploads import read_upload
 from app.service import quality
 
@@ -22,9 +22,9 @@ router = APIRouter(prefix="/v1/audio", tags=["audio"])
     responses=answers(200, examples.QUALITY, (*ALWAYS, *DECODED)),
     openapi_extra=recordings(QualityFields, example={}),
 )
-async def assess_audio(request: Request, parts: Joined) -> QualityAnswer:
+async def assess_audio(request: Request, call: Anyone) -> QualityAnswer:
     """Measure a recording without using it, and tell whether the main calls would take it."""
-    upload = await read_upload(request, parts.settings.max_upload_bytes)
+    upload = await read_upload(request, call.settings.max_upload_bytes)
     upload.fields(QualityFields, parts=frozenset({"audio"}), lists=frozenset())
-    verdict = await run_in_threadpool(quality.assess, parts, upload.one("audio"))
+    verdict = await run_in_threadpool(quality.assess, call, upload.one("audio"))
     return quality_answer(verdict, reasons_of(verdict.refusal) if verdict.refusal else [])

@@ -8,8 +8,9 @@ from app.api import examples
 from app.api.answers import enroll_answer
 from app.api.fields import EnrollFields
 from app.api.operations import ALWAYS, EMBEDDED, STORED, answers, recordings
-from app.api.routes.common import Joined, main_call
-from app.api.schemas import EnrollAnswer
+from app.api.replaying import given_id
+from app.api.routes.common import Enrolling, located, main_call
+from app.api.schemas.voices import EnrollAnswer
 from app.api.uploads import read_upload
 from app.service import enrolment
 
@@ -25,7 +26,7 @@ _REFUSALS = (
     "/enroll",
     status_code=201,
     response_model=EnrollAnswer,
-    responses=answers(201, examples.ENROLL, _REFUSALS)
+    responses=answers(201, examples.ENROLL, _REFUSALS, headers=("Location",))
     | {
         200: {
             "model": EnrollAnswer,
@@ -35,19 +36,23 @@ _REFUSALS = (
     },
     openapi_extra=recordings(EnrollFields, example={"speaker_id": "ada", "display_name": "Ada"}, many=True),
 )
-async def enroll(request: Request, response: Response, parts: Joined) -> EnrollAnswer:
+async def enroll(request: Request, response: Response, call: Enrolling) -> EnrollAnswer:
     """Enroll a voice from one or more recordings, or add recordings to it. Also at `/v1/enroll`.
 
     Every recording is decoded and judged before anything is stored. Without `allow_partial` one
     unusable recording refuses all of them, and `reasons` names each with its number. The speaker
     is `enrolled`, and found by the other calls, once `required_speech_s` of speech has been gathered.
     """
-    upload = await read_upload(request, parts.settings.max_upload_bytes)
+    upload = await read_upload(request, call.settings.max_upload_bytes)
     fields = upload.fields(EnrollFields, parts=frozenset({"audio"}), lists=frozenset())
     wish = enrolment.EnrolmentRequest(
-        recordings=upload.many("audio", parts.settings.max_files), **fields.model_dump()
+        recordings=upload.many("audio", call.settings.max_files),
+        new_id=given_id(request, call),
+        **fields.model_dump(),
     )
-    result = await run_in_threadpool(enrolment.enroll, parts, wish)
-    if not result.stored:
+    result = await run_in_threadpool(enrolment.enroll, call, wish)
+    if result.stored:
+        response.headers["Location"] = located(request, f"/v1/speakers/{result.speaker_id}")
+    else:
         response.status_code = 200
-    return enroll_answer(parts, result, dry_run=wish.dry_run)
+    return enroll_answer(call, result, dry_run=wish.dry_run)

@@ -8,13 +8,17 @@ from app.api import examples
 from app.api.answers import identify_answer
 from app.api.fields import IdentifyFields
 from app.api.operations import ALWAYS, EMBEDDED, STORED, answers, recordings
-from app.api.routes.common import Joined, main_call
-from app.api.schemas import IdentifyAnswer
+from app.api.routes.common import Identifying, main_call
+from app.api.schemas.voices import IdentifyAnswer
 from app.api.uploads import read_upload
 from app.service import identification
 
 router = APIRouter(tags=["voices"])
-_REFUSALS = (*ALWAYS, *EMBEDDED, *STORED, errors.InvalidSpeakerId)
+_REFUSALS = (
+    *(*ALWAYS, *EMBEDDED, *STORED),
+    *(errors.InvalidSpeakerId, errors.ConflictingParameters, errors.UnsupportedRate),
+    errors.ConcurrentModification,
+)
 
 
 @main_call(
@@ -24,15 +28,16 @@ _REFUSALS = (*ALWAYS, *EMBEDDED, *STORED, errors.InvalidSpeakerId)
     responses=answers(200, examples.IDENTIFY, _REFUSALS),
     openapi_extra=recordings(IdentifyFields, example={"top_k": 5}),
 )
-async def identify(request: Request, parts: Joined) -> IdentifyAnswer:
+async def identify(request: Request, call: Identifying) -> IdentifyAnswer:
     """Find whose voice a recording is among the enrolled, if anybody's. Also at `/v1/identify`.
 
     A stranger and an empty gallery are `unknown`, two speakers too close to tell apart are
     `ambiguous`: both are answers. Every candidate is scored with what the database holds now,
     so a deleted speaker is never among them; the margin is the lead in score of the first over
-    the second.
+    the second. `target_fpir` asks for the threshold that keeps to an error rate in a gallery of
+    this size; the operating point names the rate whoever chose the threshold.
     """
-    upload = await read_upload(request, parts.settings.max_upload_bytes)
+    upload = await read_upload(request, call.settings.max_upload_bytes)
     fields = upload.fields(IdentifyFields, parts=frozenset({"audio"}), lists=frozenset({"candidate_ids"}))
     wish = identification.IdentificationRequest(recording=upload.one("audio"), **fields.model_dump())
-    return identify_answer(parts, await run_in_threadpool(identification.identify, parts, wish))
+    return identify_answer(call, await run_in_threadpool(identification.identify, call, wish))

@@ -12,7 +12,7 @@ from app.api.metrics import Metrics
 from app.api.operations import answers
 from app.api.problems import problem
 from app.api.routes.common import Joined
-from app.api.schemas import Health, ReadyAnswer
+from app.api.schemas.service import Health, ReadyAnswer
 from app.service.readiness import readiness
 from app.service.trace import current
 

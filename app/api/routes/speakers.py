@@ -1,24 +1,33 @@
 """/v1/speakers and the enrollments under it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
 from app.api import examples
 from app.api.answers import enrollments_answer, speaker_answer, speakers_answer
+from app.api.bodies import json_body, read_json
 from app.api.fields import Group
 from app.api.operations import ALWAYS, STORED, answers
-from app.api.patches import PATCH_BODY, expected_version, read_patch
-from app.api.routes.common import Joined
-from app.api.schemas import EnrollmentsAnswer, SpeakerAnswer, SpeakersAnswer
+from app.api.patches import PATCH_EXAMPLE, IfMatch, SpeakerPatch, expected_version
+from app.api.routes.common import Enrolling, Reading
+from app.api.schemas.speakers import EnrollmentsAnswer, SpeakerAnswer, SpeakersAnswer
 from app.service import speakers
 
 router = APIRouter(prefix="/v1/speakers", tags=["speakers"])
 SpeakerId = Annotated[str, Path(description="1 to 128 of A-Z a-z 0-9 . _ ~ -", examples=["ada"])]
 _ONE = (*ALWAYS, *STORED, errors.InvalidSpeakerId)
+
+
+RECEIPT_HEADER: Final = "Timbre-Erasure-Receipt"
+
+
+def _tagged(response: Response, view: speakers.SpeakerView) -> SpeakerAnswer:
+    response.headers["ETag"] = f'"{view.speaker.version}"'
+    return speaker_answer(view)
 
 
 class ListQuery(BaseModel):
@@ -38,9 +47,9 @@ class ListQuery(BaseModel):
     response_model=SpeakersAnswer,
     responses=answers(200, examples.SPEAKERS, (*ALWAYS, *STORED)),
 )
-async def list_speakers(parts: Joined, query: Annotated[ListQuery, Query()]) -> SpeakersAnswer:
+async def list_speakers(call: Reading, query: Annotated[ListQuery, Query()]) -> SpeakersAnswer:
     """List the speakers in the order of their creation, page by page."""
-    listing = await run_in_threadpool(speakers.list_speakers, parts, **query.model_dump())
+    listing = await run_in_threadpool(speakers.list_speakers, call, **query.model_dump())
     return speakers_answer(listing)
 
 
@@ -49,11 +58,10 @@ async def list_speakers(parts: Joined, query: Annotated[ListQuery, Query()]) -> 
     response_model=SpeakerAnswer,
     responses=answers(200, examples.SPEAKER, (*_ONE, errors.SpeakerNotFound)),
 )
-async def get_speaker(speaker_id: SpeakerId, parts: Joined, response: Response) -> SpeakerAnswer:
+async def get_speaker(speaker_id: SpeakerId, call: Reading, response: Response) -> SpeakerAnswer:
     """Show one speaker."""
-    view = await run_in_threadpool(speakers.get_speaker, parts, speaker_id)
-    response.headers["ETag"] = f'"{view.speaker.version}"'
-    return speaker_answer(view)
+    view = await run_in_threadpool(speakers.get_speaker, call, speaker_id)
+    return _tagged(response, view)
 
 
 @router.patch(
@@ -66,32 +74,49 @@ async def get_speaker(speaker_id: SpeakerId, parts: Joined, response: Response) 
             *(*_ONE, errors.SpeakerNotFound, errors.ConcurrentModification),
             *(errors.MalformedRequest, errors.PayloadTooLarge),
         ),
+        headers=("ETag",),
     ),
-    openapi_extra={"requestBody": PATCH_BODY},
+    openapi_extra=json_body(SpeakerPatch, PATCH_EXAMPLE),
 )
 async def update_speaker(
     speaker_id: SpeakerId,
     request: Request,
     response: Response,
-    parts: Joined,
-    if_match: Annotated[str | None, Header(description="The ETag that the change is based on")] = None,
+    call: Enrolling,
+    if_match: IfMatch = None,
 ) -> SpeakerAnswer:
-    """Change a speaker's display name and metadata; what is not sent stays, null removes.
+    """Change a speaker's display name, metadata, consent and time to be kept.
 
-    With `If-Match` nothing is changed when somebody else was faster.
+    What is not sent stays, null removes. With `If-Match` nothing is changed when somebody else was faster.
     """
-    patch: dict[str, Any] = await read_patch(request)
+    patch = await read_json(request, SpeakerPatch)
     view = await run_in_threadpool(
-        speakers.update_speaker, parts, speaker_id, expected_version=expected_version(if_match), **patch
+        speakers.update_speaker,
+        call,
+        speaker_id,
+        expected_version=expected_version(if_match),
+        **patch.given(),
     )
-    response.headers["ETag"] = f'"{view.speaker.version}"'
-    return speaker_answer(view)
+    return _tagged(response, view)
 
 
-@router.delete("/{speaker_id}", status_code=204, responses=answers(204, None, _ONE))
-async def delete_speaker(speaker_id: SpeakerId, parts: Joined) -> None:
-    """Delete a speaker and everything stored of the voice. Deleting nobody is no error."""
-    await run_in_threadpool(speakers.delete_speaker, parts, speaker_id)
+@router.delete(
+    "/{speaker_id}",
+    status_code=204,
+    responses=answers(204, None, (*_ONE, errors.ConcurrentModification), headers=("Timbre-Erasure-Receipt",)),
+)
+async def delete_speaker(
+    speaker_id: SpeakerId, call: Enrolling, response: Response, if_match: IfMatch = None
+) -> None:
+    """Delete a speaker and everything stored of the voice. Deleting nobody is no error.
+
+    `Timbre-Erasure-Receipt` names the receipt, to be read at `/v1/erasures/{receipt_id}`.
+    """
+    receipt = await run_in_threadpool(
+        speakers.delete_speaker, call, speaker_id, expected_version=expected_version(if_match)
+    )
+    if receipt is not None:
+        response.headers[RECEIPT_HEADER] = receipt.receipt_id
 
 
 @router.get(
@@ -99,9 +124,9 @@ async def delete_speaker(speaker_id: SpeakerId, parts: Joined) -> None:
     response_model=EnrollmentsAnswer,
     responses=answers(200, examples.ENROLLMENTS, (*_ONE, errors.SpeakerNotFound)),
 )
-async def list_enrollments(speaker_id: SpeakerId, parts: Joined) -> EnrollmentsAnswer:
+async def list_enrollments(speaker_id: SpeakerId, call: Reading) -> EnrollmentsAnswer:
     """List a speaker's enrolled recordings, oldest first."""
-    return enrollments_answer(await run_in_threadpool(speakers.list_enrollments, parts, speaker_id))
+    return enrollments_answer(await run_in_threadpool(speakers.list_enrollments, call, speaker_id))
 
 
 @router.delete(
@@ -112,7 +137,7 @@ async def list_enrollments(speaker_id: SpeakerId, parts: Joined) -> EnrollmentsA
 async def delete_enrollment(
     speaker_id: SpeakerId,
     enrollment_id: Annotated[str, Path(examples=["0b7a4c1e9d2f4b8f9f64f0f9e4f0a1c2"])],
-    parts: Joined,
+    call: Enrolling,
 ) -> None:
     """Delete one enrolled recording; the speaker's centroid follows at once."""
-    await run_in_threadpool(speakers.delete_enrollment, parts, speaker_id, enrollment_id)
+    await run_in_threadpool(speakers.delete_enrollment, call, speaker_id, enrollment_id)

@@ -8,8 +8,8 @@ from app.api import examples
 from app.api.answers import verify_answer
 from app.api.fields import VerifyFields
 from app.api.operations import ALWAYS, EMBEDDED, STORED, answers, recordings
-from app.api.routes.common import Joined, main_call
-from app.api.schemas import VerifyAnswer
+from app.api.routes.common import Verifying, main_call
+from app.api.schemas.voices import VerifyAnswer
 from app.api.uploads import AUDIO_PARTS, read_upload
 from app.service import verification
 
@@ -17,7 +17,9 @@ router = APIRouter(tags=["voices"])
 _REFUSALS = (
     *(*ALWAYS, *EMBEDDED, *STORED),
     *(errors.InvalidSpeakerId, errors.ConflictingParameters),
-    *(errors.SpeakerNotFound, errors.SpeakerNotEnrolled),
+    *(errors.SpeakerNotFound, errors.SpeakerNotEnrolled, errors.ReenrollmentRequired),
+    *(errors.SpeakerOptedOut, errors.VerificationLocked, errors.UnsupportedRate),
+    errors.ConcurrentModification,
 )
 
 
@@ -28,16 +30,17 @@ _REFUSALS = (
     responses=answers(200, examples.VERIFY, _REFUSALS),
     openapi_extra=recordings(VerifyFields, example={"speaker_id": "ada"}, reference=True),
 )
-async def verify(request: Request, parts: Joined) -> VerifyAnswer:
+async def verify(request: Request, call: Verifying) -> VerifyAnswer:
     """Tell whether a recording is the voice of a speaker, or of a second clip. Also at `/v1/verify`.
 
     Send `speaker_id`, or a second recording in the part `audio_reference`. The threshold is your
     own, or the one with an expected false-match rate of `target_fmr`, or the default; it is
-    compared with `score`, and the answer names the errors to expect at it.
+    compared with `score`, and the answer names the errors to expect at it. `explanation` says
+    why in words, and with `decision_id` you may say later who it really was.
     """
-    upload = await read_upload(request, parts.settings.max_upload_bytes)
+    upload = await read_upload(request, call.settings.max_upload_bytes)
     fields = upload.fields(VerifyFields, parts=AUDIO_PARTS, lists=frozenset())
     wish = verification.VerificationRequest(
         recording=upload.one("audio"), reference=upload.one("audio_reference"), **fields.model_dump()
     )
-    return verify_answer(parts, await run_in_threadpool(verification.verify, parts, wish))
+    return verify_answer(call, await run_in_threadpool(verification.verify, call, wish))

@@ -1,0 +1,1 @@
+"""The JSON of the answers, one file for each resource."""

@@ -1,0 +1,125 @@
+"""Opt-outs, receipts of erasures, and lock-outs after failed verifications."""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.errors import ReceiptNotFound
+from app.store.audit import SERVICE, By, record
+from app.store.erasing import receipt_of
+from app.store.records import Lock, Receipt
+from app.store.sessions import Sessions
+from app.store.tables import Erasure, Lockout, OptOut
+
+
+class Duties(Sessions):
+    """The repository's methods on what is owed to the people behind the voices."""
+
+    def is_opted_out(self, tenant_id: str, speaker_id: str) -> bool:
+        """Whether somebody of this name must not be enrolled or compared.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        with self._reading() as session:
+            subject = self._vault.subject(tenant_id, speaker_id)
+            return session.get(OptOut, (tenant_id, subject)) is not None
+
+    def opt_in(self, tenant_id: str, speaker_id: str, *, by: By = SERVICE) -> bool:
+        """Takes an objection back; returns whether there was one.
+
+        Raises:
+            ConcurrentModification: Others were first every time.
+            StorageUnavailable: The database does not answer.
+        """
+
+        def work(session: Session) -> bool:
+            objection = session.get(OptOut, (tenant_id, self._vault.subject(tenant_id, speaker_id)))
+            if objection is None:
+                return False
+            session.delete(objection)
+            record(session, self._vault, tenant_id, by, "speaker.opted_in", speaker_id)
+            return True
+
+        return self._write(speaker_id, work)
+
+    def list_erasures(self, tenant_id: str, speaker_id: str | None, limit: int) -> list[Receipt]:
+        """Reads receipts, the newest first; those of one speaker when it is named.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        query = select(Erasure).where(Erasure.tenant_id == tenant_id)
+        if speaker_id is not None:
+            query = query.where(Erasure.subject == self._vault.subject(tenant_id, speaker_id))
+        query = query.order_by(Erasure.erased_at.desc(), Erasure.receipt_id).limit(limit)
+        with self._reading() as session:
+            return [receipt_of(row) for row in session.scalars(query)]
+
+    def get_erasure(self, tenant_id: str, receipt_id: str) -> Receipt:
+        """Reads one receipt.
+
+        Raises:
+            ReceiptNotFound: There is none.
+            StorageUnavailable: The database does not answer.
+        """
+        with self._reading() as session:
+            row = session.get(Erasure, receipt_id)
+            if row is None or row.tenant_id != tenant_id:
+                raise ReceiptNotFound(receipt_id)
+            return receipt_of(row)
+
+    def lock_of(self, speaker_key: int) -> Lock:
+        """How many verifications of a speaker failed in a row, and until when none is tried.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        with self._reading() as session:
+            row = session.get(Lockout, speaker_key)
+            return Lock(row.failures, row.locked_until) if row is not None else Lock(0, None)
+
+    def count_failure(self, speaker_key: int, after: int, first_s: float, longest_s: float) -> Lock:
+        """Counts a failed verification, and locks from the `after`th on, each time twice as long.
+
+        Args:
+            speaker_key: Whose.
+            after: Failures in a row that lock.
+            first_s: First lock, in seconds.
+            longest_s: Longest lock, in seconds.
+
+        Raises:
+            ConcurrentModification: Others were first every time.
+            StorageUnavailable: The database does not answer.
+        """
+
+        def work(session: Session) -> Lock:
+            row = session.scalars(
+                select(Lockout).where(Lockout.speaker_key == speaker_key).with_for_update()
+            ).one_or_none()
+            if row is None:
+                row = Lockout(speaker_key=speaker_key, failures=0, locked_until=None)
+                session.add(row)
+            row.failures += 1
+            if row.failures >= after:
+                doublings = min(row.failures - after, 30)
+                seconds = min(first_s * 2**doublings, longest_s)
+                row.locked_until = datetime.now(UTC) + timedelta(seconds=seconds)
+            session.flush()
+            return Lock(row.failures, row.locked_until)
+
+        try:
+            return self._write("", work)
+        except IntegrityError:  # the speaker was deleted in this moment
+            return Lock(0, None)
+
+    def forgive_failures(self, speaker_key: int) -> None:
+        """Begins to count anew after a verification that succeeded.
+
+        Raises:
+            ConcurrentModification: Others were first every time.
+            StorageUnavailable: The database does not answer.
+        """
+        self._write("", lambda s: s.execute(delete(Lockout).where(Lockout.speaker_key == speaker_key)))

@@ -1,0 +1,30 @@
+"""The tables, one file for each thing that they are about."""
+
+from app.store.tables.access import ApiKey, Tenant
+from app.store.tables.columns import Base
+from app.store.tables.decisions import AppliedCalibration, Feedback, ShadowScore
+from app.store.tables.duties import AuditEntry, AuditHead, Erasure, OptOut
+from app.store.tables.voices import Centroid, Enrollment, Gallery, Lockout, Recording, Speaker
+from app.store.tables.work import Job, JobRow, Replay
+
+__all__ = [
+    "ApiKey",
+    "AppliedCalibration",
+    "AuditEntry",
+    "AuditHead",
+    "Base",
+    "Centroid",
+    "Enrollment",
+    "Erasure",
+    "Feedback",
+    "Gallery",
+    "Job",
+    "JobRow",
+    "Lockout",
+    "OptOut",
+    "Recording",
+    "Replay",
+    "ShadowScore",
+    "Speaker",
+    "Tenant",
+]

@@ -1,0 +1,169 @@
+"""Jobs outlive their process: killed, stopped, or one of two."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from app.settings import Settings
+from app.store import make_engine
+from tests.bulk import ended, json_lines, rows, start
+from tests.conftest import _free_port
+from tests.served import serving, settings_for, wav
+from training.signals import speech_like
+
+SPEAKERS, TAKES = 20, 8
+
+
+@pytest.fixture(scope="module")
+def many() -> bytes:
+    """An import that takes some seconds, the last row of which is a clip that was there before."""
+    sounds = {speaker: speech_like(1.2, speaker=speaker % 6) for speaker in range(SPEAKERS)}
+    good = [
+        {"speaker_id": f"speaker-{speaker}", "audio": wav(sounds[speaker] * (1 - take / 1000))}
+        for speaker in range(SPEAKERS)
+        for take in range(TAKES)
+    ]
+    return json_lines(*good, good[0])
+
+
+@contextmanager
+def process(settings: Settings) -> Iterator[tuple[httpx.Client, "subprocess.Popen[bytes]"]]:
+    """The service in a process of its own, which may be killed."""
+    port = _free_port()
+    named = settings.model_dump(exclude_defaults=True) | {
+        "port": port,
+        "master_key": settings.given_master_key,
+    }
+    environment = os.environ | {f"TIMBRE_{name.upper()}": str(value) for name, value in named.items()}
+    command = [sys.executable, "-m", "app.cli", "serve"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as running:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                _until(lambda: _ready(client))
+                yield client, running
+        finally:
+            running.kill()
+
+
+def _ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").is_success
+    except httpx.TransportError:
+        return False
+
+
+def _until(true: Callable[[], bool], longest_s: float = 60.0) -> None:
+    deadline = time.monotonic() + longest_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def silence(settings: Settings) -> None:
+    """Let the sign of life of every job be an hour old."""
+    engine = make_engine(settings.database_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET alive_at = '2026-01-01 00:00:00' WHERE status = 'running'"))
+    engine.dispose()
+
+
+def assert_each_row_counts_once(client: httpx.Client, job_id: str) -> None:
+    job = ended(client, job_id)
+    assert job["status"] == "succeeded"
+    assert job["counts"] == {"accepted": SPEAKERS * TAKES, "duplicate": 1}
+    found = rows(client, job_id, limit=1000)
+    assert [row["number"] for row in found] == list(range(1, SPEAKERS * TAKES + 2))
+    assert found[-1]["outcome"] == "duplicate"
+    assert len({row["enrollment_id"] for row in found}) == SPEAKERS * TAKES
+
+
+def test_a_killed_import_goes_on_where_it_was(models_dir: Path, database_url: str, many: bytes) -> None:
+    settings = settings_for(models_dir, database_url, inconsistent="allow")
+    with process(settings) as (client, running):
+        job_id = start(client, many)
+        _until(lambda: client.get(f"/v1/jobs/{job_id}").json()["done"] > 0)
+        time.sleep(0.3)  # in the middle of a step: enrolled, and the outcome not stored yet
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    silence(settings)
+    with serving(settings) as client:
+        begun = client.get(f"/v1/jobs/{job_id}").json()
+        assert 0 < begun["done"] < SPEAKERS * TAKES
+        assert_each_row_counts_once(client, job_id)
+        assert not list(settings.jobs_dir.iterdir())
+
+
+def test_a_stopped_service_gives_its_job_back(models_dir: Path, sqlite_url: str, many: bytes) -> None:
+    settings = settings_for(models_dir, sqlite_url, inconsistent="allow")
+    with process(settings) as (client, running):
+        job_id = start(client, many)
+        _until(lambda: client.get(f"/v1/jobs/{job_id}").json()["done"] > 0)
+        running.send_signal(signal.SIGTERM)
+        running.wait(timeout=30)
+    idle = settings.model_copy(update={"job_workers": 0})
+    with serving(idle) as client:
+        job = client.get(f"/v1/jobs/{job_id}").json()
+        assert job["status"] == "queued"
+        assert 0 < job["done"] < SPEAKERS * TAKES
+    with serving(settings) as client:
+        assert_each_row_counts_once(client, job_id)
+
+
+def test_two_processes_do_each_job_once(models_dir: Path, database_url: str) -> None:
+    settings = settings_for(models_dir, database_url, job_workers=2, inconsistent="allow")
+    sound = speech_like(1.2, speaker=1)
+    with serving(settings) as one, serving(settings) as other:
+        jobs = [
+            start(
+                (one, other)[number % 2],
+                json_lines(
+                    *(
+                        {"speaker_id": f"s{number}-{row}", "audio": wav(sound * (1 - number / 100))}
+                        for row in range(3)
+                    )
+                ),
+            )
+            for number in range(6)
+        ]
+        for number, job_id in enumerate(jobs):
+            assert ended((other, one)[number % 2], job_id)["counts"] == {"accepted": 3}
+    assert not list(settings.jobs_dir.iterdir())
+
+
+def test_an_upload_of_another_machine_is_left_alone(
+    models_dir: Path, sqlite_url: str, tmp_path: Path
+) -> None:
+    here = settings_for(models_dir, sqlite_url, jobs_dir=tmp_path / "here", job_workers=0)
+    there = here.model_copy(update={"jobs_dir": tmp_path / "there", "job_workers": 1})
+    sound = wav(speech_like(1.2, speaker=1))
+    with serving(here) as one, serving(there) as other:
+        mine = start(one, json_lines({"speaker_id": "ada", "audio": sound}))
+        yours = start(other, json_lines({"speaker_id": "bob", "audio": sound}))
+        assert ended(one, yours)["counts"] == {"accepted": 1}
+        assert one.get(f"/v1/jobs/{mine}").json()["status"] == "queued"
+
+
+def test_a_cancelled_import_stops_and_keeps_what_it_did(
+    models_dir: Path, sqlite_url: str, many: bytes
+) -> None:
+    settings = settings_for(models_dir, sqlite_url, inconsistent="allow")
+    with serving(settings) as client:
+        job_id = start(client, many)
+        _until(lambda: client.get(f"/v1/jobs/{job_id}").json()["done"] > 0)
+        cancelled = client.post(f"/v1/jobs/{job_id}:cancel").json()
+        assert cancelled["status"] == "cancelled"
+        after = start(client, json_lines({"speaker_id": "last", "audio": wav(speech_like(1.2, speaker=9))}))
+        ended(client, after)  # the worker has let the other go
+        job = client.get(f"/v1/jobs/{job_id}").json()
+        assert job["done"] == cancelled["done"] == len(rows(client, job_id, limit=1000)) < SPEAKERS * TAKES
+        assert client.get("/v1/speakers/speaker-0").status_code == 200
+    assert not list(settings.jobs_dir.iterdir())
