@@ -34,7 +34,9 @@ ENV PATH=/srv/timbre/.venv/bin:$PATH \
     NUMBA_CACHE_DIR=/tmp/numba \
     TIMBRE_HOST=0.0.0.0 \
     TIMBRE_PORT=8000 \
-    TIMBRE_DATABASE_URL=sqlite:////var/lib/timbre/timbre.db
+    TIMBRE_DATABASE_URL=sqlite:////var/lib/timbre/timbre.db \
+    TIMBRE_MASTER_KEY_FILE=/var/lib/timbre/master.key \
+    TIMBRE_JOBS_DIR=/var/lib/timbre/jobs
 VOLUME /var/lib/timbre
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \

@@ -16,8 +16,8 @@ TimbreError
 │   └── CalibrationNotFound · DecisionNotFound · ReceiptNotFound
 ├── Conflict                    the state of the gallery forbids it
 │   ├── SpeakerExists · SpeakerNotEnrolled · ConcurrentModification · EnrollmentInconsistent
-│   ├── VoiceAlreadyEnrolled · ReenrollmentRequired · TooFewTrials · JobRunning
-│   └── IdempotencyInProgress
+│   ├── VoiceAlreadyEnrolled · ReenrollmentRequired · TooFewTrials · JobRunning · ModelServing
+│   └── IdempotencyInProgress · JobWithoutResult
 ├── Unavailable                 the service cannot answer now; the same call may succeed later
 │   ├── ModelNotReady · IndexNotReady · StorageUnavailable · Overloaded · InferenceTimeout
 └── StartupError                the service must not start
@@ -480,9 +480,24 @@ class TooFewTrials(Conflict):
 
 
 @dataclass(eq=False)
+class ModelServing(Conflict):
+    code = "model_serving"
+    message = "Model '{model}' serves already. Name another one for the trial."
+    model: str
+
+
+@dataclass(eq=False)
 class JobRunning(Conflict):
     code = "job_running"
     message = "Job '{job_id}' is {status}. Wait for its end, or cancel it."
+    job_id: str
+    status: str
+
+
+@dataclass(eq=False)
+class JobWithoutResult(Conflict):
+    code = "job_without_result"
+    message = "Job '{job_id}' is {status}: it made nothing that could be fetched. Start another one."
     job_id: str
     status: str
 

@@ -55,6 +55,7 @@ _TAGS: Final = [
     {"name": "voices", "description": "The three main calls."},
     {"name": "speakers", "description": "Who is enrolled, and with what."},
     {"name": "audio", "description": "Recordings on their own."},
+    {"name": "governance", "description": "A tenant's rules, its log, its receipts."},
     {"name": "models", "description": "What answers."},
     {"name": "decisions", "description": "What thresholds promise, and what they kept."},
     {"name": "jobs", "description": "Work that outlasts a request: imports, exports, re-embeddings."},
@@ -73,6 +74,7 @@ def create_app(settings: Settings | None = None, *, local: bool = False) -> Fast
     Returns:
         The ASGI application. Its lifespan raises StartupError when the set-up cannot serve.
     """
+    settings = settings or Settings()
     # The browser's half of /docs comes from the service itself: it may stand where no other host is reached.
     app = FastAPIOffline(
         title="Timbre",
@@ -81,7 +83,7 @@ def create_app(settings: Settings | None = None, *, local: bool = False) -> Fast
         version=_version(),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         openapi_tags=_TAGS,
-        lifespan=_lifespan(settings or Settings()),
+        lifespan=_lifespan(settings),
         docs_url="/docs",
         redoc_url=None,
         static_url="/docs/assets",
@@ -94,7 +96,7 @@ def create_app(settings: Settings | None = None, *, local: bool = False) -> Fast
     problems.install(app, ROUTERS)
     app.add_middleware(ReplayMiddleware, opener=call_of)
     app.add_middleware(RequestMiddleware)
-    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    app.openapi = lambda: describe(app, settings.max_files)  # type: ignore[method-assign]
     return app
 
 

@@ -25,7 +25,12 @@ class Settings(BaseSettings):
     """Settings, each read from TIMBRE_<NAME> or from .env; every default works as it is."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TIMBRE_", env_file=".env", extra="ignore", frozen=True, use_attribute_docstrings=True
+        env_prefix="TIMBRE_",
+        env_file=".env",
+        env_parse_none_str="None",
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
     )
 
     host: str = "127.0.0.1"

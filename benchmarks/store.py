@@ -20,6 +20,7 @@ from sqlalchemy import insert
 
 from app.index import FaissIndex, Partition
 from app.store import NewEnrollment, Repository, Vault, make_engine, upgrade
+from app.store.sealing import embedding_bytes, of_centroid
 from app.store.tables import Centroid, Gallery, Speaker
 
 MODEL, DIM, BATCH = "benchmark@000000000000", 192, 5000
@@ -32,7 +33,12 @@ def voices(count: int) -> np.ndarray:
 
 def fill(repository: Repository, rows: np.ndarray) -> None:
     """Writes speakers and centroids straight into the tables: a benchmark may skip the enrolments."""
-    now = datetime.now(UTC)
+    now, vault = datetime.now(UTC), repository._vault
+    data_keys = [vault.new_data_key() for _ in rows]
+    sealed = [
+        vault.seal(data_keys[k - 1], embedding_bytes(rows[k - 1]), of_centroid(k, MODEL))
+        for k in range(1, len(rows) + 1)
+    ]
     with repository._engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
         connection.execute(insert(Gallery).values(tenant_id="default", model_id=MODEL, version=len(rows)))
         for start in range(0, len(rows), BATCH):
@@ -46,12 +52,12 @@ def fill(repository: Repository, rows: np.ndarray) -> None:
             }
             connection.execute(
                 insert(Speaker.__table__),  # type: ignore[arg-type]
-                [{"speaker_id": f"speaker-{key}", **speaker} for key in keys],
+                [{"speaker_id": f"speaker-{key}", "data_key": data_keys[key - 1], **speaker} for key in keys],
             )
             centroid = {"tenant_id": "default", "model_id": MODEL, "speech_s": 5.0, "enrollments_count": 1}
             connection.execute(
                 insert(Centroid),
-                [{"speaker_key": k, "embedding": rows[k - 1], "version": k, **centroid} for k in keys],
+                [{"speaker_key": k, "embedding": sealed[k - 1], "version": k, **centroid} for k in keys],
             )
     if repository._engine.dialect.name == "postgresql":
         with repository._engine.begin() as connection:

@@ -25,7 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("document", type=Path, help="the OpenAPI document")
     parser.add_argument("language", choices=["python", "typescript"])
-    parser.add_argument("--into", type=Path, help="folder of the package; by default the one beside this file")
+    parser.add_argument(
+        "--into", type=Path, help="folder of the package; by default the one beside this file"
+    )
     given = parser.parse_args()
     folder = given.into or HERE / given.language
     document = for_clients(json.loads(given.document.read_text(encoding="utf-8")))

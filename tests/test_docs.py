@@ -27,7 +27,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NAMES = {f"TIMBRE_{name.upper()}" for name in Settings.model_fields}
-OTHER_NAMES = {"TIMBRE_SERVER", "TIMBRE_CORPUS", "TIMBRE_EXTRAS", "TIMBRE_TEST_POSTGRES_URL"}
+OTHER_NAMES = {
+    "TIMBRE_SERVER",
+    "TIMBRE_API_KEY",
+    "TIMBRE_CORPUS",
+    "TIMBRE_EXTRAS",
+    "TIMBRE_TEST_POSTGRES_URL",
+}
 """Variables that are no settings of the service."""
 SHIPPED = Settings.model_fields["model"].default
 
@@ -54,7 +60,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 def test_the_example_environment_names_every_setting_and_changes_none() -> None:
     lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
-    given = dict(line.removeprefix("# ").split("=", 1) for line in lines if "TIMBRE_" in line)
+    given = dict(line.removeprefix("# ").split("=", 1) for line in lines if line.startswith("# TIMBRE_"))
     assert given == {name: default_of(name) for name in NAMES}
     assert all(not line or line.startswith("#") for line in lines)
 

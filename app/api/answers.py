@@ -25,7 +25,14 @@ from app.api.schemas.service import (
     ModelsAnswer,
     OperatingPointOfModel,
 )
-from app.api.schemas.speakers import Enrollment, EnrollmentsAnswer, Speaker, SpeakerAnswer, SpeakersAnswer
+from app.api.schemas.speakers import (
+    Enrollment,
+    EnrollmentsAnswer,
+    Holding,
+    Speaker,
+    SpeakerAnswer,
+    SpeakersAnswer,
+)
 from app.api.schemas.voices import (
     CandidateAnswer,
     EnrollAnswer,
@@ -238,10 +245,12 @@ def chain_answer(chain: Chain) -> ChainAnswer:
     return ChainAnswer(intact=chain.broken_at is None, **chain._asdict(), request_id=current().request_id)
 
 
-def erasures_answer(receipts: Iterable[StoredReceipt]) -> ErasuresAnswer:
+def erasures_answer(receipts: Iterable[StoredReceipt], cursor: str | None) -> ErasuresAnswer:
     """The answer with receipts."""
     return ErasuresAnswer(
-        erasures=[Receipt.model_validate(receipt) for receipt in receipts], request_id=current().request_id
+        erasures=[Receipt.model_validate(receipt) for receipt in receipts],
+        next_cursor=cursor,
+        request_id=current().request_id,
     )
 
 
@@ -302,7 +311,11 @@ def _speaker(view: SpeakerView) -> dict[str, Any]:
         "created_at",
         "updated_at",
     )
-    return {name: getattr(view.speaker, name) for name in own} | _progress(view.progress)
+    held = {
+        "models": [Holding.model_validate(each) for each in view.speaker.holdings],
+        "reenrollment_required": view.reenrollment_required,
+    }
+    return {name: getattr(view.speaker, name) for name in own} | held | _progress(view.progress)
 
 
 def _point(point: OperatingPoint | None) -> OperatingPointAnswer | None:

@@ -33,11 +33,17 @@ async def read_json(request: Request, model: type[Body], *, optional: bool = Fal
     if optional and not body:
         body = b"{}"
     try:
-        json.loads(body)
+        value = json.loads(body)
     except (ValueError, RecursionError):
         raise MalformedRequest("the body is not JSON") from None
+    if isinstance(value, dict):
+        # To JSON, 3.0 is an integer.
+        whole = {
+            name: int(each) for name, each in value.items() if isinstance(each, float) and each.is_integer()
+        }
+        body = json.dumps(value | whole).encode()
     try:
-        # Strictly: in JSON a number is no truth value and a text no number.
+        # Strictly: a number is no truth value and a text no number.
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
         raise invalid_values(error) from None

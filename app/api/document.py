@@ -24,8 +24,7 @@ SPEAKER_ID: Final[Json] = {"type": "string", "pattern": r"^(?!\.{1,2}$)[A-Za-z0-
 _NAMED: Final[dict[tuple[str, str], Json]] = {
     ("path", "speaker_id"): SPEAKER_ID,
     ("path", "profile_id"): SPEAKER_ID,
-    ("header", "if-match"): {"type": "string", "pattern": r'^(\*|"[0-9]{1,18}")$'},
-    ("header", "if-none-match"): {"type": "string", "pattern": r'^(\*|(W/)?"[^"\x00-\x20\x7f]*")$'},
+    ("header", "if-match"): {"type": "string", "pattern": r'^(\*|"?[0-9]{1,18}"?)$'},
 }
 """Schemas of parameters that mean the same in every operation."""
 
@@ -56,8 +55,13 @@ _REPLAYED: Final[Json] = {
 }
 
 
-def describe(app: FastAPI) -> Json:
-    """The OpenAPI document, made once."""
+def describe(app: FastAPI, most_files: int | None = None) -> Json:
+    """The OpenAPI document, made once.
+
+    Args:
+        app: The application with all its routes.
+        most_files: Most recordings in one request, where there may be several.
+    """
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -71,11 +75,11 @@ def describe(app: FastAPI) -> Json:
         schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         inner = schema.pop("$defs", {})
         document["components"]["schemas"] |= {**inner, "Problem": schema}
-        app.openapi_schema = _finish(document)
+        app.openapi_schema = _finish(document, most_files)
     return app.openapi_schema
 
 
-def _finish(document: Json) -> Json:
+def _finish(document: Json, most_files: int | None) -> Json:
     """Complete a document that FastAPI wrote; `document` itself is changed and returned."""
     document["components"]["securitySchemes"] = SECURITY
     for path, method, operation in operations_of(document):
@@ -87,6 +91,10 @@ def _finish(document: Json) -> Json:
         operation["parameters"] = [_plain(each) for each in parameters]
         if not parameters:
             del operation["parameters"]
+        form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data", {})
+        audio = form.get("schema", {}).get("properties", {}).get("audio", {})
+        if most_files is not None and audio.get("type") == "array":
+            audio["maxItems"] = most_files
         if "{" in path:
             # A part of a path with a slash in it leads elsewhere.
             add_refusals(operation, (errors.RouteNotFound,))

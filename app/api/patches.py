@@ -6,12 +6,26 @@ from typing import Annotated, Any, Final
 from fastapi import Header
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
-from app.api.fields import Consent, DisplayName, SpeakerIdField, check_object
+from app.api.fields import SpeakerIdField
+from app.api.operations import answers
 from app.errors import ValidationFailed
+from app.service.values import Consent, DisplayName, check_object
 
 _ETAG: Final = re.compile(r'"?(\d{1,18})"?')
 
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag that the change is based on")]
+
+
+IfNoneMatch = Annotated[
+    str | None, Header(alias="If-None-Match", description="The ETag of what is known already")
+]
+UNCHANGED: Final[dict[int | str, Any]] = {
+    304: {
+        "description": "It is still what `If-None-Match` says",
+        "headers": answers(304, None, (), headers=("ETag",))[304]["headers"],
+    }
+}
+"""The empty answer to it."""
 
 
 class SpeakerPatch(BaseModel):
@@ -44,6 +58,26 @@ PATCH_EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
+class NewSpeaker(BaseModel):
+    """A speaker who has no recordings yet."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    speaker_id: SpeakerIdField | None = None
+    """Generated when it is not given."""
+    display_name: DisplayName | None = None
+    """A name for people."""
+    metadata: Annotated[
+        dict[str, Any], BeforeValidator(check_object), WithJsonSchema({"type": "object"})
+    ] = {}
+    """A JSON object of your own."""
+    consent: Consent | None = None
+    """What the speaker agreed to: a JSON object, or a text that says where it is kept."""
+
+
+NEW_SPEAKER_EXAMPLE: Final[dict[str, Any]] = {"speaker_id": "ada", "display_name": "Ada"}
+
+
 class MergeBody(BaseModel):
     """Whose recordings come over."""
 
@@ -65,3 +99,14 @@ def expected_version(if_match: str | None) -> int | None:
     if found is None:
         raise ValidationFailed("If-Match", "it is no ETag of a speaker")
     return int(found[1])
+
+
+def is_named(if_none_match: str | None, version: int) -> bool:
+    """Whether an If-None-Match header names this version, so that it need not be sent again.
+
+    Source: RFC 9110, section 13.1.2.
+    """
+    if if_none_match is None:
+        return False
+    tags = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
+    return "*" in tags or f'"{version}"' in tags

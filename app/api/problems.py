@@ -40,6 +40,8 @@ STATUS: Final[Mapping[type[TimbreError], int]] = {
     errors.ReenrollmentRequired: 409,
     errors.TooFewTrials: 409,
     errors.JobRunning: 409,
+    errors.JobWithoutResult: 409,
+    errors.ModelServing: 409,
     errors.IdempotencyInProgress: 409,
     errors.PayloadTooLarge: 413,
     errors.UnsupportedMediaType: 415,

@@ -21,6 +21,8 @@ speakers = typer.Typer(no_args_is_help=True, help="List, show and delete enrolle
 cli.add_typer(speakers, name="speakers")
 cli.add_typer(keys, name="keys")
 
+LONG_TIMEOUT_S = 1800.0
+"""Longest wait for the answer about hours of recording."""
 PAGE = 500
 """Speakers asked for at once."""
 
@@ -141,6 +143,27 @@ def similarity(
     answer = ask(server, lambda http: request(http, "POST", "/v1/verify", data=fields, files=parts))
     print_json(answer) if as_json else tables.show_verified(answer)
     leave(answer)
+
+
+@cli.command()
+def segments(
+    file: Recording,
+    target_fpir: Annotated[
+        float | None, typer.Option(help="Share of strangers who may be named; in place of a threshold.")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Least score of a match.")] = None,
+    max_speakers: Annotated[int | None, typer.Option(help="Most voices, where that is known.")] = None,
+    server: Server = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say who of the enrolled speaks when in a meeting or a call."""
+    fields = given(threshold=threshold, target_fpir=target_fpir, max_speakers=max_speakers)
+    parts = audio_parts([file])
+    answer = ask(
+        server,
+        lambda http: request(http, "POST", "/v1/segments", data=fields, files=parts, timeout=LONG_TIMEOUT_S),
+    )
+    print_json(answer) if as_json else tables.show_segments(answer)
 
 
 @speakers.command("list")

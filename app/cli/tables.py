@@ -101,6 +101,31 @@ def show_identified(answer: Answer) -> None:
     )
 
 
+def show_segments(answer: Answer) -> None:
+    """Who speaks when, then how much everybody speaks."""
+    table = columns(">from", ">to", "speaker", ">score")
+    for each in answer["segments"]:
+        table.add_row(clock(each["start_s"]), clock(each["end_s"]), each["label"], number(each["score"]))
+    out.print(table)
+    heard = columns("speaker", "decision", ">speech s", ">segments", ">score", ">similarity")
+    for each in answer["speakers"]:
+        heard.add_row(
+            each["label"],
+            coloured(each["decision"]),
+            number(each["speech_s"], 1),
+            str(each["segments_count"]),
+            number(each["score"]),
+            number(each["similarity"]),
+        )
+    out.print(heard)
+
+
+def clock(seconds: float) -> str:
+    """A time in a recording as hours, minutes and seconds."""
+    minutes, left = divmod(round(seconds, 1), 60)
+    return f"{int(minutes // 60)}:{int(minutes % 60):02d}:{left:04.1f}"
+
+
 def operating_point(answer: Answer) -> str:
     """The errors to expect at the threshold, and what says so; a dash for a threshold of one's own."""
     point = answer["operating_point"]

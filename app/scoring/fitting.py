@@ -1,7 +1,7 @@
 """Scored trials → ScoreModel: weighted logistic regression, cross-validated by speaker."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Final, Self
 
@@ -182,6 +182,33 @@ def fit(trials: Examples, terms: Sequence[str], frame: Frame, p_target: float = 
     return Fit(frame, tuple(terms), offset, np.asarray(line.coef_[0], np.float64))
 
 
+def shift(trials: Examples, frame: Frame, weight: float = 1.0, p_target: float = P_TARGET) -> Fit:
+    """The same regression with the similarity's weight held, so that the offset alone is fitted.
+
+    Args:
+        trials: Their similarity is a score already.
+        frame: Of the durations, which do not enter.
+        weight: Of the similarity, above 0.
+        p_target: See `fit`.
+
+    Raises:
+        ValueError: There are no trials of both kinds.
+    """
+    from scipy.optimize import brentq  # slow to import, and most processes never fit
+    from scipy.special import expit
+
+    weights = balance(trials.block, trials.labels, p_target)
+    log_odds = float(np.log(p_target / (1 - p_target)))
+    scores = weight * trials.similarity
+
+    def slope(offset: float) -> float:
+        return float(weights @ (expit(scores + log_odds + offset) - trials.labels))
+
+    # Beyond these, every trial would be called an impostor, or every one a target.
+    ends = -scores.max() - 50.0, -scores.min() + 50.0
+    return Fit(frame, SIMILARITY_ONLY, float(brentq(slope, *ends)), np.array([weight]))
+
+
 def cross_validated(
     training: Examples, tested: Examples, terms: Sequence[str], frame: Frame, p_target: float = P_TARGET
 ) -> Floats:
@@ -198,11 +225,16 @@ def cross_validated(
         frame: Of the durations.
         p_target: See `fit`.
     """
+    return held_out(training, tested, lambda some: fit(some, terms, frame, p_target))
+
+
+def held_out(training: Examples, tested: Examples, fitting: Callable[[Examples], Fit]) -> Floats:
+    """The same for any way of fitting a line."""
     scores = np.full(len(tested.labels), np.nan)
     low = np.minimum(tested.enroll_fold, tested.test_fold)
     high = np.maximum(tested.enroll_fold, tested.test_fold)
     for one, other in sorted(set(zip(low.tolist(), high.tolist(), strict=True))):
         seen = np.isin(training.enroll_fold, (one, other)) | np.isin(training.test_fold, (one, other))
         here = (low == one) & (high == other)
-        scores[here] = fit(training.chosen(~seen), terms, frame, p_target).llr(tested.chosen(here))
+        scores[here] = fitting(training.chosen(~seen)).llr(tested.chosen(here))
     return scores

@@ -90,7 +90,7 @@ def fpir_of(fmr: float, gallery_size: int) -> float:
 
     1 - (1 - fmr)^gallery_size, as if one comparison knew nothing of the next. Those of one recording are
     alike: a voice that is taken for one speaker is the more easily taken for another. So the same errors
-    fall on fewer recordings, and a search errs less often than this says (docs/decisions/0012).
+    fall on fewer recordings, and a search errs less often than this says (docs/decisions/0014).
 
     Args:
         fmr: Of one comparison, in [0, 1].

@@ -104,12 +104,12 @@ def _known(parts: Parts, token: str) -> tuple[StoredKey, StoredTenant]:
 
 
 def _anonymous(parts: Parts, peer: str | None) -> StoredTenant:
-    if parts.repository.has_keys():
+    tenant = parts.repository.tenant_without_keys(DEFAULT_TENANT)
+    if tenant is None:
         raise Unauthorized("There is no key in the request")
     if not (parts.settings.open or is_loopback(peer)):
         raise Unauthorized("No key was made yet, so only the machine itself is let in")
-    tenant = parts.repository.find_tenant(DEFAULT_TENANT)
-    return tenant if tenant is not None else parts.repository.make_tenant(DEFAULT_TENANT)
+    return tenant
 
 
 def is_loopback(host: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""Aside: work that nobody waits for, done a moment later by one thread, or not at all when there is too much."""
+"""Aside: work that nobody waits for, done a moment later by one thread, or not at all under load."""
 
 import logging
 import threading

@@ -7,9 +7,9 @@ import numpy as np
 
 from app.errors import TooFewTrials, ValidationFailed
 from app.scoring import Calibration, read_calibration
-from app.scoring.refit import MOST_SPEAKERS, OwnTrials, Takes, gallery_trials, refit
+from app.scoring.own_trials import MOST_SPEAKERS, OwnTrials, Takes, gallery_trials
+from app.scoring.refit import refit
 from app.service.call import Call
-from app.service.feedback import MOST_FEEDBACK
 from app.service.operating_points import check_promises
 from app.service.shelf import Serving
 from app.service.trace import stage
@@ -22,6 +22,8 @@ LEAST_IMPOSTORS: Final = 300
 """With fewer, not even a false-match rate of 1 % could be promised (3 / 300)."""
 LEAST_SPEAKERS: Final = 10
 """Two for each fold of the cross-validation."""
+MOST_FEEDBACK: Final = 20_000
+"""Newest confirmed decisions that are fitted on."""
 _MOST_READ: Final = 500
 
 _read: Final[dict[str, Calibration]] = {}

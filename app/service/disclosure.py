@@ -46,7 +46,7 @@ def disclose(call: Call, speaker_id: str, *, include_audio: bool) -> Disclosure:
             entries += page
             if cursor is None:
                 break
-        receipts = call.repository.list_erasures(call.tenant_id, speaker_id, _PAGE)
+        receipts, _ = call.repository.list_erasures(call.tenant_id, speaker_id, cursor=None, limit=_PAGE)
         recordings = _recordings(call, takes) if include_audio else {}
         call.repository.append_audit(call.tenant_id, call.by, "speaker.disclosed", speaker_id)
     return Disclosure(takes, recordings, tuple(entries), tuple(receipts))

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
-from app.errors import JobNotFound, JobRunning, NotFound
+from app.errors import JobNotFound, JobRunning, JobWithoutResult, NotFound
 from app.service.call import Call
 from app.service.imports import new_job_id
 from app.service.job_runner import Task
@@ -45,13 +45,16 @@ def export_content(call: Call, job_id: str) -> Iterator[bytes]:
     Raises:
         JobNotFound: There is no such export, or its time is over, or somebody in it was deleted since.
         JobRunning: It has not ended.
+        JobWithoutResult: It failed or was cancelled.
         StorageUnavailable: The database does not answer.
     """
     job = call.repository.get_job(call.tenant_id, job_id)
     if job.kind == "export" and job.status not in ENDED:
         raise JobRunning(job_id, job.status)
     key = job.wish.get("key")
-    if job.kind != "export" or job.status != "succeeded" or key is None:
+    if job.kind == "export" and job.status != "succeeded":
+        raise JobWithoutResult(job_id, job.status)
+    if job.kind != "export" or key is None:
         raise JobNotFound(job_id)
     try:
         return call.parts.job_files.pieces(job_id, bytes.fromhex(key), job.wish["at"]["bytes"])

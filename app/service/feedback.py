@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from app.errors import ValidationFailed
 from app.scoring import Interval
@@ -11,11 +10,8 @@ from app.service.call import Call
 from app.service.decided import Compared, Decided, open_decision
 from app.service.enrolment import check_speaker_id
 from app.service.trace import stage
-from app.store.feedback import Confirmed
+from app.store.feedback import Confirmed, Tally
 from app.store.records import StoredSpeaker
-
-MOST_FEEDBACK: Final = 100_000
-"""Newest confirmed decisions that are read."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +100,19 @@ def observed(call: Call) -> Observed:
         StorageUnavailable: The database does not answer.
     """
     with stage("store"):
-        rows = call.repository.list_feedback(call.tenant_id, call.model_id, MOST_FEEDBACK)
+        found = call.repository.count_feedback(call.tenant_id, call.model_id)
     return Observed(
-        fmr=_share(rows, "verify", same=False),
-        fnmr=_share(rows, "verify", same=True),
-        fpir=_share(rows, "identify", same=False),
-        fnir=_share(rows, "identify", same=True),
+        fmr=_share(found, "verify", same=False),
+        fnmr=_share(found, "verify", same=True),
+        fpir=_share(found, "identify", same=False),
+        fnir=_share(found, "identify", same=True),
     )
 
 
-def _share(rows: Sequence[Confirmed], kind: str, *, same: bool) -> ErrorShare:
-    chosen = [row for row in rows if row.kind == kind and row.same == same]
-    return ErrorShare(len(chosen), sum(not row.correct for row in chosen))
+def _share(found: Sequence[Tally], kind: str, *, same: bool) -> ErrorShare:
+    chosen = [each for each in found if each.kind == kind and each.same == same]
+    wrong = sum(each.decisions for each in chosen if not each.correct)
+    return ErrorShare(sum(each.decisions for each in chosen), wrong)
 
 
 def confirmed(decided: Decided, truth: StoredSpeaker | None) -> tuple[Confirmed | None, bool]:

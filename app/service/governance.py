@@ -69,17 +69,20 @@ def check_audit(call: Call) -> Chain:
         return call.repository.check_audit(call.tenant_id)
 
 
-def list_erasures(call: Call, *, speaker_id: str | None, limit: int) -> list[Receipt]:
-    """Read receipts, the newest first; of one speaker when it is named.
+def list_erasures(
+    call: Call, *, cursor: str | None, limit: int, speaker_id: str | None
+) -> tuple[list[Receipt], str | None]:
+    """Read a page of receipts, oldest first; of one speaker when it is named.
 
     Raises:
         InvalidSpeakerId: The id is not well formed.
+        ValidationFailed: The cursor is none of this list.
         StorageUnavailable: The database does not answer.
     """
     if speaker_id is not None:
         check_speaker_id(speaker_id)
     with stage("store"):
-        return call.repository.list_erasures(call.tenant_id, speaker_id, limit)
+        return call.repository.list_erasures(call.tenant_id, speaker_id, cursor=cursor, limit=limit)
 
 
 def get_erasure(call: Call, receipt_id: str) -> Receipt:

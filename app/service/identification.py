@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from app.audio.quality import AudioReport
 from app.errors import AudioMissing
@@ -81,14 +82,13 @@ def identify(call: Call, request: IdentificationRequest) -> Identification:
     with placed(field="audio"):
         heard = listen(call, request.recording)
     found = _search(call, request, heard)
-    shadow(
-        call,
-        heard,
-        found.decided,
-        _outcome(found),
-        lambda other, again: _outcome(_search(other, request, again)),
-    )
+    shadow(call, heard, found.decided, _outcome(found), partial(_again, request))
     return found
+
+
+def _again(request: IdentificationRequest, other: Call, heard: Heard) -> Outcome:
+    """The same decision by a model on trial."""
+    return _outcome(_search(other, request, heard))
 
 
 def _outcome(found: Identification) -> Outcome:

@@ -19,9 +19,9 @@ from app.errors import (
 from app.service.call import Call
 from app.service.enrolment import EnrolmentRequest, enroll
 from app.service.import_rows import ImportRow, read_import
-from app.service.job_runner import Task
+from app.service.job_runner import INTERNAL_CODE, INTERNAL_DETAIL, Stopped, Task, log_failure
 from app.service.manifests import RowFields
-from app.store.job_records import NewRow, StoredJob
+from app.store.job_records import JobLost, NewRow, StoredJob
 
 _GZIP: Final = b"\x1f\x8b"
 _PIECE: Final = 1024 * 1024
@@ -209,12 +209,19 @@ class _Importer:
     def _outcomes(self, group: Sequence[_Loaded]) -> list[NewRow]:
         first = group[0]
         if first.said is None:
-            return [_refused(first, first.refusal) if first.refusal else _skipped(first)]
+            why = first.refusal
+            return [_skipped(first) if why is None else _refused(first, why.code, str(why))]
         try:
             return self._enroll(group, first.said)
         except TimbreError as refusal:
             if len(group) == 1:
-                return [_refused(first, refusal)]
+                return [_refused(first, refusal.code, str(refusal))]
+        except (Stopped, JobLost):
+            raise
+        except Exception as failure:  # a bug of ours over one recording must not stop the others
+            log_failure(f"import {self._task.job.job_id}", failure)
+            if len(group) == 1:
+                return [_refused(first, INTERNAL_CODE, INTERNAL_DETAIL)]
         # One of them is in the way of all: each has to answer for itself.
         return [row for loaded in group for row in self._outcomes([loaded])]
 
@@ -285,14 +292,14 @@ class _Importer:
         return found
 
 
-def _refused(loaded: _Loaded, refusal: TimbreError) -> NewRow:
+def _refused(loaded: _Loaded, code: str, detail: str) -> NewRow:
     said = loaded.row.said
     return NewRow(
         number=loaded.row.number,
         outcome="refused",
         speaker_id=None if isinstance(said, TimbreError) else said.speaker_id,
-        code=refusal.code,
-        detail=str(refusal),
+        code=code,
+        detail=detail,
     )
 
 

@@ -30,8 +30,11 @@ KEPT_EXPORT: Final = timedelta(hours=24)
 """How long an export can be fetched."""
 KEPT_JOB: Final = timedelta(days=30)
 """How long a job and the outcome of its rows can be looked at after its end."""
+INTERNAL_CODE: Final = "internal_error"
+INTERNAL_DETAIL: Final = "The service failed; its log says where."
 _POLL_S: Final = 2.0
 """Time between two looks for jobs that another process has queued, in seconds."""
+_BREATH_S: Final = 5.0
 _TIDY_S: Final = 60.0
 _log: Final = logging.getLogger("timbre.jobs")
 
@@ -49,6 +52,7 @@ class Task:
         self.resumed: Final = claim.resumed
         self._worker, self._stopping = worker, stopping
         self._opened: tuple[float, Call] | None = None
+        self._stored_at = time.monotonic()
 
     @property
     def call(self) -> Call:
@@ -85,6 +89,18 @@ class Task:
         if self._stopping.is_set():
             raise Stopped
 
+    def breathe(self) -> None:
+        """Between two steps, in work that takes long: a sign of life now and then, and a place to stop.
+
+        Raises:
+            Stopped: The job must be given back now.
+            JobLost: It is no longer ours.
+        """
+        if time.monotonic() - self._stored_at > _BREATH_S:
+            self.advance()
+        elif self._stopping.is_set():
+            raise Stopped
+
     def patiently(self, work: Callable[[], None]) -> None:
         """Do something that needs the database, as soon as it answers.
 
@@ -108,6 +124,7 @@ class Task:
 
     def _store(self, step: Step) -> None:
         self.job = self.parts.repository.advance_job(self.job.job_id, self._worker, step)
+        self._stored_at = time.monotonic()
 
 
 Work: TypeAlias = Callable[[Task], None]
@@ -158,15 +175,13 @@ class JobRunner:
             except StorageUnavailable:
                 pass
             except Exception as failure:
-                _log_failure("looking for jobs", failure)
+                log_failure("looking for jobs", failure)
             self._parts.bell.wait(heard, _POLL_S)
 
     def _fits(self, job: StoredJob) -> bool:
         """An import is done where its upload lies; an export goes on where it was begun."""
-        begun = job.kind == "import" or "at" in job.wish
-        return job.kind in self._works and (
-            not begun or job.kind == "reembed" or self._parts.job_files.has(job.job_id)
-        )
+        written = job.kind == "import" or (job.kind == "export" and job.wish.get("at", {}).get("bytes"))
+        return job.kind in self._works and (not written or self._parts.job_files.has(job.job_id))
 
     def _do(self, task: Task, worker: str) -> None:
         job_id, kind = task.job.job_id, task.job.kind
@@ -184,8 +199,8 @@ class JobRunner:
         except TimbreError as refusal:
             problem = {"code": refusal.code, "detail": str(refusal)}
         except Exception as failure:
-            _log_failure(f"job {job_id}", failure)
-            problem = {"code": "internal_error", "detail": "The service failed; its log says where."}
+            log_failure(f"job {job_id}", failure)
+            problem = {"code": INTERNAL_CODE, "detail": INTERNAL_DETAIL}
         readable = kind == "export" and problem is None
         with suppress(JobLost, Stopped):
             task.patiently(lambda: _end(self._parts, job_id, worker, problem=problem, keep_key=readable))
@@ -216,8 +231,8 @@ def _end(parts: Parts, job_id: str, worker: str, *, problem: dict[str, Any] | No
     parts.repository.end_job(job_id, worker, status, problem=problem, keep_key=keep_key)
 
 
-def _log_failure(what: str, failure: Exception) -> None:
-    """Where it failed, but not the message: an exception's words may hold what a client sent."""
+def log_failure(what: str, failure: Exception) -> None:
+    """Log where it failed, but not the message: an exception's words may hold what a client sent."""
     frames = traceback.extract_tb(failure.__traceback__)[-6:]
     at = [f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}" for frame in frames]
     line = {"event": "failure", "what": what, "exception": type(failure).__qualname__, "at": at}

@@ -28,7 +28,7 @@ class Check:
 
 
 def readiness(parts: Parts) -> tuple[Check, ...]:
-    """Check the model, the database, its migrations and the index.
+    """Check the model, the database, its migrations, the master key and the index.
 
     Returns:
         Every check, failed ones included; nothing is raised for them.
@@ -37,6 +37,7 @@ def readiness(parts: Parts) -> tuple[Check, ...]:
         _run("model", lambda: _model(parts)),
         _run("database", lambda: _database(parts)),
         _run("migrations", lambda: _migrations(parts)),
+        _run("master_key", lambda: _master_key(parts)),
         _run("index", lambda: _index(parts)),
     )
 
@@ -70,9 +71,14 @@ def _migrations(parts: Parts) -> dict[str, Any]:
     return {"at_head": True}
 
 
+def _master_key(parts: Parts) -> dict[str, Any]:
+    parts.repository.check_vault()
+    return {"opens": True}
+
+
 def _index(parts: Parts) -> dict[str, Any]:
     indexed = sum(_in_step(parts, gallery) for gallery in parts.galleries.all)
-    return {"index_count": indexed, "galleries": len(parts.galleries.all)}
+    return {"index_count": indexed, "sql_count": indexed, "galleries": len(parts.galleries.all)}
 
 
 def _in_step(parts: Parts, gallery: Gallery) -> int:

@@ -69,7 +69,7 @@ def run_reembedding(task: Task) -> None:
 
 
 def _row(task: Task, serving: Serving, speaker: StoredSpeaker, number: int) -> NewRow:
-    task.advance()  # a speaker may have hours of speech: a sign of life, and a place to stop
+    task.breathe()
     name, repository = speaker.speaker_id, task.parts.repository
     try:
         clips = repository.clips_of(speaker.tenant_id, name, serving.model_id)
@@ -104,7 +104,8 @@ def _heard(task: Task, serving: Serving, speaker_id: str, clips: list[str]) -> l
             found.append(_embedded(task, serving, data))
         except (AudioRefused, InferenceTimeout):
             continue
-        task.advance()
+        finally:
+            task.breathe()  # a speaker may have hours of speech
     return found
 
 

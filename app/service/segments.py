@@ -15,7 +15,7 @@ from app.service.call import Call
 from app.service.enrolment import check_speaker_id
 from app.service.gallery import Nearest
 from app.service.listening import hear, placed
-from app.service.thresholds import Threshold, check_search_parameters, choose_for_search
+from app.service.thresholds import Threshold, choose_for_search
 from app.service.trace import stage
 from app.service.windowed import Windowed, embed_windows
 from app.store.records import StoredCentroid
@@ -116,7 +116,7 @@ def segment(call: Call, request: SegmentsRequest) -> Segments:
         raise AudioMissing("audio")
     for speaker_id in request.candidate_ids or ():
         check_speaker_id(speaker_id)
-    check_search_parameters(request.threshold, request.target_fpir)
+    _threshold(call, request, _least_size(call, request))  # refused now rather than after an hour was heard
     with placed(field="audio"):
         utterance = hear(call, request.recording, long=True)
         refuse(utterance.report, call.limits)
@@ -129,6 +129,25 @@ def segment(call: Call, request: SegmentsRequest) -> Segments:
                     call.tenant_id, call.by, "voice.identified", each.speaker_id, decision=each.decision
                 )
     return found
+
+
+def _threshold(call: Call, request: SegmentsRequest, gallery_size: int) -> Threshold:
+    return choose_for_search(
+        call.calibration,
+        gallery_size,
+        threshold=request.threshold,
+        target_fpir=request.target_fpir,
+        default_fpir=call.policy.target_fpir,
+        default_fmr=call.policy.target_fmr,
+    )
+
+
+def _least_size(call: Call, request: SegmentsRequest) -> int:
+    """Speakers who will be searched at least, as far as that is known beforehand."""
+    if request.candidate_ids is not None or request.group is not None:
+        return 0
+    call.gallery.sync()
+    return call.gallery.size
 
 
 class _Search:
@@ -156,14 +175,7 @@ class _Search:
             group=request.group,
         )
         if self.threshold is None:  # the same for every voice, also if the gallery grows meanwhile
-            self.threshold = choose_for_search(
-                call.calibration,
-                nearest.gallery_size,
-                threshold=request.threshold,
-                target_fpir=request.target_fpir,
-                default_fpir=call.policy.target_fpir,
-                default_fmr=call.policy.target_fmr,
-            )
+            self.threshold = _threshold(call, request, nearest.gallery_size)
         decision, margin = identify_decision(nearest.candidates, self.threshold.value, self.min_margin)
         return _Voice(windows, speech_s, nearest, decision, margin)
 

@@ -1,7 +1,7 @@
 """Shadow scoring: a model on trial decides about the same recordings as the one that serves, unseen.
 
-It never slows or fails a call: it begins when the answer has gone, has a thread of its own, and is dropped when
-there is too much to do. What it finds is counted and compared; recordings and embeddings of it are not kept.
+It never slows or fails a call: it begins when the answer has gone, has a thread of its own, and is dropped
+when there is too much to do. What it finds is counted and compared; recordings and embeddings are not kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from app.errors import ReenrollmentRequired, SpeakerNotEnrolled, ValidationFailed
+from app.errors import ModelServing, ReenrollmentRequired, SpeakerNotEnrolled
 from app.service.calibrations import calibration_in_force
 from app.service.call import Call
 from app.service.decided import Decided
@@ -20,8 +20,8 @@ from app.store.shadow import ShadowRow
 
 _QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 _MOST_DIFFERING: Final = 50
-_WITHOUT: Final = frozenset({ReenrollmentRequired.code, SpeakerNotEnrolled.code})
-"""Outcomes that say that the speaker is not enrolled under the model."""
+_WITHOUT: Final = "no_template"
+"""Outcome that says that the speaker is not enrolled under the model."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def _score(
     embedding = serving.embedder.embed(heard.utterance.waveform)
     try:
         found = again(other, Heard(heard.utterance, embedding))
-    except (ReenrollmentRequired, SpeakerNotEnrolled) as refusal:
-        found = Outcome(refusal.code, None, None)
+    except (ReenrollmentRequired, SpeakerNotEnrolled):
+        found = Outcome(_WITHOUT, None, None)
     row = ShadowRow(
         decision=decided.number,
         kind=decided.kind,
@@ -120,12 +120,12 @@ def start_shadow(call: Call, name: str) -> ShadowReport:
     Raises:
         ModelNotFound: There is no model of this name.
         ModelNotReady: Its folder is refused.
-        ValidationFailed: It is the one that serves.
+        ModelServing: It is the one that serves.
         StorageUnavailable: The database does not answer.
     """
     serving = call.parts.shelf.checked(name)
     if serving.model_id == call.model_id:
-        raise ValidationFailed("model", "it is the model that serves")
+        raise ModelServing(name)
     _change(call, name, "model.shadowed")
     return _report(call, name, serving.model_id, shadowing=True)
 
@@ -175,11 +175,11 @@ def _report(call: Call, name: str, shadow_id: str, *, shadowing: bool) -> Shadow
         shadowing=shadowing,
         decisions=len(rows),
         agreeing=len(rows) - len(differing),
-        without_template=sum(row.shadow_outcome in _WITHOUT for row in rows),
+        without_template=sum(row.shadow_outcome == _WITHOUT for row in rows),
         outcomes=outcomes,
         scores=_quantiles(rows),
         serving_errors=_errors([row.correct for row in rows]),
-        shadow_errors=_errors([_shadow_correct(row) for row in rows]),
+        shadow_errors=_errors([was_right(row) for row in rows]),
         differing=tuple(differing[:_MOST_DIFFERING]),
     )
 
@@ -201,9 +201,9 @@ def _errors(right: Sequence[bool | None]) -> Errors:
     return Errors(wrong=known.count(False), known=len(known))
 
 
-def _shadow_correct(row: ShadowRow) -> bool | None:
-    """Whether the model on trial was right, as far as the feedback tells; None where it does not."""
-    if row.correct is None or row.shadow_outcome in _WITHOUT:
+def was_right(row: ShadowRow) -> bool | None:
+    """Whether the model on trial was right, as far as feedback on the live decision tells, or None."""
+    if row.correct is None or row.shadow_outcome == _WITHOUT:
         return None
     if row.same_speaker:
         return row.correct

@@ -107,7 +107,7 @@ class Shelf:
             raise
 
     def _calibration(self, name: str, embedder: Embedder) -> Calibration:
-        """What the scores of a model mean, with a threshold at the rate that the settings ask for."""
+        """What the scores of a model mean, with thresholds at the rates that the settings ask for."""
         folder = self._settings.models_dir / name
         try:
             calibration = load_calibration(folder / "calibration.json")
@@ -117,7 +117,10 @@ class Shelf:
             problem = f"calibration.json was made with another model.onnx; {_CALIBRATE}"
             raise ModelInvalid(str(folder), problem)
         try:
-            calibration.at_fmr(self._settings.target_fmr)
+            calibration.at_fmr(self._settings.target_fmr, "TIMBRE_TARGET_FMR")
+            if self._settings.target_fpir is not None:
+                # In larger galleries it may still be refused; here it would be in every one.
+                calibration.at_fpir(self._settings.target_fpir, 1, "TIMBRE_TARGET_FPIR")
         except UnsupportedRate as error:
-            raise ModelInvalid(str(folder), f"TIMBRE_TARGET_FMR has no threshold: {error.problem}") from error
+            raise ModelInvalid(str(folder), f"{error.field} has no threshold: {error.problem}") from error
         return calibration

@@ -21,6 +21,11 @@ class SpeakerView:
     speaker: StoredSpeaker
     progress: Progress
 
+    @property
+    def reenrollment_required(self) -> bool:
+        """Something is enrolled, but nothing under the model that serves."""
+        return bool(self.speaker.holdings) and not self.progress.enrollments_count
+
 
 @dataclass(frozen=True)
 class SpeakerListing:

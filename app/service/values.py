@@ -88,4 +88,8 @@ Consent = Annotated[
         {"oneOf": [{"type": "object", "additionalProperties": True}, {"type": "string", "minLength": 1}]}
     ),
 ]
-DisplayName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(plain)]
+_PLAIN: Final[dict[str, Any]] = {"pattern": r"^[^\x00-\x1f\x7f]*$"}
+DisplayName = Annotated[
+    str, Field(min_length=1, max_length=200, json_schema_extra=_PLAIN), AfterValidator(plain)
+]
+Group = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra=_PLAIN), AfterValidator(plain)]

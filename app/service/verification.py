@@ -1,6 +1,7 @@
 """Verification: is this recording the voice of that speaker, or of that other recording?"""
 
 from dataclasses import dataclass
+from functools import partial
 
 from app.arrays import Embedding
 from app.audio.quality import AudioReport
@@ -88,13 +89,11 @@ def verify(call: Call, request: VerificationRequest) -> Verification:
     found = decide(call, request, threshold, heard)
     settle(call, found)
     if request.speaker_id is not None:
-        shadow(
-            call, heard, found.decided, _outcome(found), lambda other, again: _shadowed(other, request, again)
-        )
+        shadow(call, heard, found.decided, _outcome(found), partial(_again, request))
     return found
 
 
-def _shadowed(other: Call, request: VerificationRequest, heard: Heard) -> Outcome:
+def _again(request: VerificationRequest, other: Call, heard: Heard) -> Outcome:
     """The same decision by a model on trial."""
     return _outcome(decide(other, request, _threshold(other, request), heard))
 

@@ -39,8 +39,8 @@ class VoicesFound:
 def voices_in(call: Call, utterance: Utterance) -> VoicesFound:
     """Look for a second voice in a recording.
 
-    Of recordings of two voices it finds about a third, half of those where both speak for 3 s or longer; one
-    in a hundred of one voice is taken for two. It is a reason to ask, not to accuse.
+    It finds six in ten recordings in which one voice follows another, fewer where they take turns, and takes
+    one in a hundred of one voice for two: see docs/segments.md. It is a reason to ask, not to accuse.
 
     Args:
         call: Who asks, and what serves them.

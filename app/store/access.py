@@ -106,6 +106,17 @@ class Access(Sessions):
             found = session.execute(query.where(ApiKey.key_id == key_id)).one_or_none()
             return (_key(found[0]), _tenant(found[1])) if found is not None else None
 
+    def tenant_without_keys(self, tenant_id: str) -> StoredTenant | None:
+        """Reads a tenant as long as nobody has made a key; None once somebody has.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        query = select(Tenant).where(Tenant.tenant_id == tenant_id, ~select(ApiKey.key_id).exists())
+        with self._reading() as session:
+            row = session.scalars(query).one_or_none()
+            return _tenant(row) if row is not None else None
+
     def has_keys(self) -> bool:
         """Whether any key was ever made: from then on, nobody is let in without one.
 

@@ -7,6 +7,7 @@ inserts an entry afterwards breaks every hash that follows.
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -136,11 +137,12 @@ class Audit(Sessions):
             head = session.get(AuditHead, tenant_id)
             query = select(AuditEntry).where(AuditEntry.tenant_id == tenant_id).order_by(AuditEntry.number)
             before, number = _START, 0
-            for row in session.scalars(query.execution_options(yield_per=500)):
-                number += 1
-                if row.number != number or row.hash != _hash(before, row):
-                    return Chain(number, before, number)
-                before = row.hash
+            with closing(session.scalars(query.execution_options(yield_per=500))) as rows:
+                for row in rows:
+                    number += 1
+                    if row.number != number or row.hash != _hash(before, row):
+                        return Chain(number, before, number)
+                    before = row.hash
         if head is not None and (head.number, head.hash) != (number, before):
             return Chain(number, before, number + 1)
         return Chain(number, before, None)

@@ -10,6 +10,7 @@ from app.errors import ReceiptNotFound
 from app.store.audit import SERVICE, By, record
 from app.store.erasing import receipt_of
 from app.store.records import Lock, Receipt
+from app.store.rows import read_cursor, write_cursor
 from app.store.sessions import Sessions
 from app.store.tables import Erasure, Lockout, OptOut
 
@@ -45,18 +46,27 @@ class Duties(Sessions):
 
         return self._write(speaker_id, work)
 
-    def list_erasures(self, tenant_id: str, speaker_id: str | None, limit: int) -> list[Receipt]:
-        """Reads receipts, the newest first; those of one speaker when it is named.
+    def list_erasures(
+        self, tenant_id: str, speaker_id: str | None, *, cursor: str | None, limit: int
+    ) -> tuple[list[Receipt], str | None]:
+        """Reads a page of receipts, the oldest first; those of one speaker when it is named.
+
+        Returns:
+            The receipts, and the cursor of the next page or None.
 
         Raises:
+            ValidationFailed: The cursor is none of this list.
             StorageUnavailable: The database does not answer.
         """
         query = select(Erasure).where(Erasure.tenant_id == tenant_id)
         if speaker_id is not None:
             query = query.where(Erasure.subject == self._vault.subject(tenant_id, speaker_id))
-        query = query.order_by(Erasure.erased_at.desc(), Erasure.receipt_id).limit(limit)
+        # Receipts are only ever added at the end, so a place in the list stays the same.
+        passed = 0 if cursor is None else read_cursor("erasure", cursor)
+        query = query.order_by(Erasure.erased_at, Erasure.receipt_id).offset(passed).limit(limit + 1)
         with self._reading() as session:
-            return [receipt_of(row) for row in session.scalars(query)]
+            found = [receipt_of(row) for row in session.scalars(query)]
+        return found[:limit], write_cursor("erasure", passed + limit) if len(found) > limit else None
 
     def get_erasure(self, tenant_id: str, receipt_id: str) -> Receipt:
         """Reads one receipt.

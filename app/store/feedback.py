@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.errors import SpeakerNotFound
@@ -47,6 +48,15 @@ class Confirmed:
     enrolled_speech_s: float | None
     speech_s: float
     decided_at: datetime
+
+
+class Tally(NamedTuple):
+    """How many decisions of one kind there are; the fields are those of `Confirmed`."""
+
+    kind: str
+    same: bool
+    correct: bool
+    decisions: int
 
 
 class Feedbacks(Sessions):
@@ -106,6 +116,18 @@ class Feedbacks(Sessions):
         query = query.order_by(Feedback.decided_at.desc(), Feedback.decision).limit(limit)
         with self._reading() as session:
             return [_confirmed(row) for row in session.scalars(query)]
+
+    def count_feedback(self, tenant_id: str, model_id: str) -> list[Tally]:
+        """Counts what was said of a model's decisions, by call, truth and whether it was right.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        kinds = (Feedback.kind, Feedback.same, Feedback.correct)
+        query = select(*kinds, func.count()).group_by(*kinds)
+        query = query.where(Feedback.tenant_id == tenant_id, Feedback.model_id == model_id)
+        with self._reading() as session:
+            return [Tally(*row) for row in session.execute(query)]
 
 
 def _confirmed(row: Feedback) -> Confirmed:

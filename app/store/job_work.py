@@ -5,7 +5,7 @@ others change none, on every database alike. Everything that a worker writes ask
 still its own, so a cancelled job stops at its next row.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,10 +71,11 @@ class JobWork(Sessions):
 
         def work(session: Session) -> StoredJob:
             _check_unchanged(session, step.speakers)
+            gone = _deleted_since(session, job_id, step.rows)
             job = _mine(session, job_id, worker)
             counts = dict(job.counts)
             for row in step.rows:
-                session.add(JobRow(job_id=job_id, **_columns(row)))
+                session.add(JobRow(job_id=job_id, **_columns(row, nameless=row.speaker_id in gone)))
                 counts[row.outcome] = counts.get(row.outcome, 0) + 1
             job.counts, job.done = counts, job.done + len(step.rows)
             job.alive_at = datetime.now(UTC)
@@ -192,6 +193,19 @@ def _check_unchanged(session: Session, speakers: Mapping[int, int]) -> None:
         raise SpeakersChanged
 
 
+def _deleted_since(session: Session, job_id: str, rows: Sequence[NewRow]) -> set[str]:
+    """Speakers who were deleted between what was done for them and this moment: no row may name them.
+
+    The others are held until the commit, as above. Refused rows name somebody who need not exist.
+    """
+    named = {row.speaker_id for row in rows if row.speaker_id and row.outcome != "refused"}
+    if not named:
+        return set()
+    tenant = select(Job.tenant_id).where(Job.job_id == job_id).scalar_subquery()
+    there = select(Speaker.speaker_id).where(Speaker.tenant_id == tenant, Speaker.speaker_id.in_(named))
+    return named - set(session.scalars(there.order_by(Speaker.key).with_for_update(read=True)))
+
+
 def _mine(session: Session, job_id: str, worker: str) -> Job:
     query = select(Job).where(Job.job_id == job_id).with_for_update()
     job = session.scalars(query).one_or_none()
@@ -211,7 +225,9 @@ def keyless(wish: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in wish.items() if name not in {"key", "at"}}
 
 
-def _columns(row: NewRow) -> dict[str, Any]:
+def _columns(row: NewRow, *, nameless: bool) -> dict[str, Any]:
+    if nameless:
+        row = NewRow(number=row.number, outcome=row.outcome, code=row.code)
     return {
         "number": row.number,
         "outcome": row.outcome,

@@ -14,11 +14,13 @@ import tempfile
 from pathlib import Path
 
 import httpx
+from fastapi import FastAPI
 
+from app.main import create_app
 from app.service.access import make_key
 from app.settings import Settings
 from app.store import Repository, Vault, make_engine
-from tests.served import serving, settings_for
+from tests.served import serving_app, settings_for
 from tests.tiny import write_tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +36,12 @@ def fuzz(settings: Settings, *options: str) -> subprocess.CompletedProcess[str]:
     Returns:
         The finished run with everything that it said. Exit status 0: nothing was found.
     """
-    with serving(settings) as client:
+    return fuzz_app(create_app(settings), settings, *options)
+
+
+def fuzz_app(app: FastAPI, settings: Settings, *options: str) -> subprocess.CompletedProcess[str]:
+    """The same for an application that the test has changed."""
+    with serving_app(app) as client:
         return _run(client, admin_token(settings), *options)
 
 
@@ -47,7 +54,7 @@ def _run(client: httpx.Client, token: str, *options: str) -> subprocess.Complete
     # The hooks import the tests' own modules; nothing is written into the checkout.
     environment = {
         **os.environ,
-        "SCHEMATHESIS_HOOKS": os.environ.get("SCHEMATHESIS_HOOKS", "tests.api.schema_hooks"),
+        "SCHEMATHESIS_HOOKS": "tests.api.schema_hooks",
         "FUZZED_TOKEN": token,
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }

@@ -115,6 +115,9 @@ def test_an_export_that_waits_has_no_content_yet(models_dir: Path, sqlite_url: s
         job_id = client.post("/v1/exports", json={}).json()["job_id"]
         refused = assert_problem(client.get(f"/v1/exports/{job_id}/content"), 409, "job_running")
         assert refused["reasons"][0]["status"] == "queued"
+        client.post(f"/v1/jobs/{job_id}:cancel")
+        none = assert_problem(client.get(f"/v1/exports/{job_id}/content"), 409, "job_without_result")
+        assert none["reasons"][0]["status"] == "cancelled"
 
 
 def test_many_speakers_are_exported_step_by_step(models_dir: Path, sqlite_url: str) -> None:

@@ -1,11 +1,14 @@
 """Jobs outlive their process: killed, stopped, or one of two."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,11 +16,16 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from app.main import create_app
+from app.service.exports import run_export
+from app.service.job_runner import Stopped, Task
+from app.service.parts import Parts
 from app.settings import Settings
 from app.store import make_engine
 from tests.bulk import ended, json_lines, rows, start
 from tests.conftest import _free_port
-from tests.served import serving, settings_for, wav
+from tests.served import audio, clip, serving, serving_app, settings_for, wav
+from tests.store.makers import take
 from training.signals import speech_like
 
 SPEAKERS, TAKES = 20, 8
@@ -167,3 +175,58 @@ def test_a_cancelled_import_stops_and_keeps_what_it_did(
         assert job["done"] == cancelled["done"] == len(rows(client, job_id, limit=1000)) < SPEAKERS * TAKES
         assert client.get("/v1/speakers/speaker-0").status_code == 200
     assert not list(settings.jobs_dir.iterdir())
+
+
+def test_an_export_goes_on_behind_what_was_counted(models_dir: Path, database_url: str) -> None:
+    idle = settings_for(models_dir, database_url, job_workers=0)
+    app = create_app(idle)
+    with serving_app(app) as client:
+        parts: Parts = app.state.parts
+        for number in range(120):
+            parts.repository.add_enrollments("default", f"s{number:03}", "m@1", [take(number)])
+        job_id = client.post("/v1/exports", json={"include": ["speakers"]}).json()["job_id"]
+        claim = parts.repository.claim_job("dies", 60.0, lambda _: True)
+        assert claim is not None
+        stopping = threading.Event()
+        task = Task(parts, claim, "dies", stopping)
+        stopping.set()
+        for _ in range(2):  # the first step makes the key, the second writes fifty speakers
+            with pytest.raises(Stopped):
+                run_export(task)
+        assert client.get(f"/v1/jobs/{job_id}").json()["done"] == 50
+        with (idle.jobs_dir / f"{job_id}.sealed").open("ab") as file:
+            file.write(b"what the next step wrote before it was counted")
+    silence(idle)
+    with serving(idle.model_copy(update={"job_workers": 1})) as client:
+        assert ended(client, job_id)["counts"] == {"exported": 120}
+        content = client.get(f"/v1/exports/{job_id}/content").text
+        found = [json.loads(line)["speaker_id"] for line in content.splitlines()]
+        assert found == [f"s{number:03}" for number in range(120)]
+
+
+def test_what_a_crash_left_in_the_folder_is_tidied_away(
+    models_dir: Path, sqlite_url: str, tmp_path: Path
+) -> None:
+    settings = settings_for(models_dir, sqlite_url, jobs_dir=tmp_path / "jobs")
+    settings.jobs_dir.mkdir()
+    orphan = settings.jobs_dir / f"{7:032x}.sealed"
+    orphan.write_bytes(b"x")
+    os.utime(orphan, (1, 1))
+    with serving(settings):
+        _until(lambda: not orphan.exists())
+
+
+def test_an_import_waits_while_the_service_is_busy(models_dir: Path, sqlite_url: str, many: bytes) -> None:
+    settings = settings_for(
+        models_dir, sqlite_url, inconsistent="allow", inference_workers=1, inference_queue=0, lockout_after=0
+    )
+    probe = audio(clip(1, 5))
+    turned_away = 0
+    with serving(settings) as client:
+        job_id = start(client, many)
+        with ThreadPoolExecutor(4) as pool:
+            while client.get(f"/v1/jobs/{job_id}").json()["status"] != "succeeded":
+                calls = [pool.submit(client.post, "/identify", files=probe) for _ in range(4)]
+                turned_away += sum(call.result().status_code == 503 for call in calls)
+        assert turned_away, "it was busy"
+        assert_each_row_counts_once(client, job_id)

@@ -110,7 +110,7 @@ def busy(app: FastAPI, seconds: float) -> threading.Thread:
 
     def sit() -> None:
         with contextlib.suppress(InferenceTimeout):
-            parts_of(app).embedder._admission.run(hold)
+            parts_of(app).shelf.serving("tiny").embedder._admission.run(hold)
 
     thread = threading.Thread(target=sit)
     thread.start()
@@ -150,7 +150,7 @@ def test_a_probe_answers_while_recordings_wait(served: Served) -> None:
 def test_readiness_names_an_index_out_of_step_and_mends_it(served: Served) -> None:
     app, client = served
     enroll(client, "ada", voice=1)
-    gallery = parts_of(app).gallery
+    (gallery,) = parts_of(app).galleries.all
     key = np.array(sorted(gallery._keys), dtype=np.int64)
     gallery._index.erase(gallery._partition, key)
     document = assert_problem(client.get("/readyz"), 503, "index_not_ready")
@@ -237,6 +237,16 @@ def test_a_bad_model_refuses_to_start(models_dir: Path, tmp_path: Path, sqlite_u
     rate = 0.0001 if damage == "rate" else 0.01
     settings = settings_for(damaged(models_dir, tmp_path, damage), sqlite_url, target_fmr=rate)
     with pytest.raises(ModelInvalid), serving_lifespan(settings):
+        pass
+
+
+@pytest.mark.parametrize("name", ["target_fmr", "target_fpir"])
+def test_a_rate_that_no_trials_support_refuses_to_start(models_dir: Path, sqlite_url: str, name: str) -> None:
+    refused: dict[str, Any] = {name: 0.0001}
+    with (
+        pytest.raises(ModelInvalid, match=f"TIMBRE_{name.upper()} has no threshold"),
+        serving_lifespan(settings_for(models_dir, sqlite_url, **refused)),
+    ):
         pass
 
 

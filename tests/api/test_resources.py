@@ -16,6 +16,7 @@ def test_a_speaker_as_a_resource(client: httpx.Client) -> None:
     body = answer.json()
     assert set(body) == {
         *("speaker_id", "display_name", "metadata", "consent", "version", "created_at", "updated_at"),
+        *("retain_until", "models", "reenrollment_required"),
         *("status", "enrollments_count", "speech_s", "required_speech_s", "remaining_speech_s", "progress"),
         "request_id",
     }
@@ -104,10 +105,18 @@ def test_a_deleted_speaker_is_gone_at_once(client: httpx.Client) -> None:
     assert again["enrollments_count"] == 2
 
 
+def enroll_unlike(client: httpx.Client) -> str:
+    """A take of another voice, where the rule lets it pass; its id."""
+    assert client.patch("/v1/policy", json={"inconsistent": "warn"}).status_code == 200
+    enrolled = enroll(client, "ada", voice=2, takes=1)
+    assert client.patch("/v1/policy", json={"inconsistent": None}).status_code == 200
+    return str(enrolled["enrollments"][0]["enrollment_id"])
+
+
 def test_a_take_can_be_undone_and_the_centroid_follows(client: httpx.Client) -> None:
     enroll(client, "ada", voice=1)
     before = client.post("/verify", files=audio(clip(1, 5)), data={"speaker_id": "ada"}).json()["similarity"]
-    wrong_voice = enroll(client, "ada", voice=2, takes=1)["enrollments"][0]["enrollment_id"]
+    wrong_voice = enroll_unlike(client)
     spoilt = client.post("/verify", files=audio(clip(1, 5)), data={"speaker_id": "ada"}).json()["similarity"]
     assert abs(spoilt - before) > 1e-3
     listed = client.get("/v1/speakers/ada/enrollments").json()
@@ -170,10 +179,10 @@ def test_probes(client: httpx.Client) -> None:
     enroll(client, "ada", voice=1)
     enroll(client, "half", voice=2, takes=1)
     checks = client.get("/readyz").json()["checks"]
-    assert set(checks) == {"model", "database", "migrations", "index"}
+    assert set(checks) == {"model", "database", "migrations", "master_key", "index"}
     assert all(check["ok"] for check in checks.values())
     assert checks["model"]["provider"] == "CPUExecutionProvider"
-    assert checks["index"] == {"ok": True, "index_count": 1, "sql_count": 1}
+    assert checks["index"] == {"ok": True, "index_count": 1, "sql_count": 1, "galleries": 1}
 
 
 def test_metrics_count_routes_stages_and_refusals_but_never_names(client: httpx.Client) -> None:

@@ -106,6 +106,25 @@ def test_what_cannot_be_used_is_refused(client: httpx.Client) -> None:
     assert_problem(both, 422, "conflicting_parameters")
 
 
+def test_a_rate_that_cannot_be_promised_is_refused_before_anything_is_heard(client: httpx.Client) -> None:
+    enroll(client, "ada", ADA)
+    assert_problem(post(client, b"no sound", target_fpir="0.000001"), 422, "unsupported_rate")
+    recording, _ = meeting(ADA, BOB)
+    body = post(client, recording, target_fpir="0.05").json()
+    assert body["operating_point"]["fpir"] <= 0.05
+    assert body["operating_point"]["gallery_size"] == 1
+
+
+def test_each_voice_is_written_down_where_decisions_are(models_dir: Path, sqlite_url: str) -> None:
+    with serving(settings_for(models_dir, sqlite_url, audit_decisions=True)) as client:
+        enroll(client, "ada", ADA)
+        recording, _ = meeting(ADA, BOB, ADA)
+        assert post(client, recording).status_code == 200
+        written = client.get("/v1/audit").json()["entries"]
+        found = [each["facts"] for each in written if each["action"] == "voice.identified"]
+        assert sorted(each["decision"] for each in found) == ["match", "unknown"]
+
+
 def test_the_deleted_are_strangers_at_once(client: httpx.Client) -> None:
     enroll(client, "ada", ADA)
     recording, _ = meeting(ADA, BOB)

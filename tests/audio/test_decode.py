@@ -1,6 +1,8 @@
 import struct
 import tracemalloc
+from importlib import import_module
 
+import librosa
 import numpy as np
 import pytest
 
@@ -301,3 +303,24 @@ def test_the_committed_clips_decode():
     assert recording.codec == "opus"
     assert recording.sample_rate_hz == 16_000
     assert 2.5 < recording.duration_s < 4.5
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+@pytest.mark.parametrize("block", [999, 16_384, 1 << 20])
+def test_a_recording_is_resampled_as_it_is_read_and_comes_out_the_same(rate, block, monkeypatch):
+    monkeypatch.setattr(import_module("app.audio.decode"), "_BLOCK_SAMPLES", block)
+    source = tone(rate, 1.37, 300.0).astype(np.float32)
+    decoded = decode(encode(source, "wav", rate, subtype="FLOAT"), max_duration_s=LIMIT_S)
+    whole = librosa.resample(source, orig_sr=rate, target_sr=16_000, res_type="soxr_hq")
+    np.testing.assert_array_equal(decoded.waveform, whole)
+
+
+def test_minutes_at_48_khz_are_held_at_16_khz_only():
+    source = np.tile(tone(48_000), 240).astype(np.float32)
+    data = encode(source, "wav", 48_000)
+    del source
+    tracemalloc.start()
+    decoded = decode(data, max_duration_s=300.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * decoded.waveform.nbytes, "48 kHz alone would be three times as much, twice"

@@ -146,3 +146,36 @@ def test_close_wakes_and_ends_everything():
 def decoders_of(pool: DecoderPool) -> list[int]:
     """The processes of one pool, while the module's own pool runs beside it."""
     return [worker._process.pid for worker in pool._all]
+
+
+def test_a_lazy_pool_starts_its_process_with_the_first_recording_and_keeps_it():
+    before = set(decoders())
+    pool = DecoderPool(workers=1, timeout_s=20.0, max_duration_s=20.0, lazy=True)
+    try:
+        assert set(decoders()) == before
+        with ThreadPoolExecutor(3) as threads:
+            answers = list(threads.map(pool.prepare, [clip("ada")] * 3))
+        assert all(answer.report.speech_s > 1 for answer in answers)
+        (started,) = set(decoders()) - before
+        pool.prepare(clip("dan"))
+        assert set(decoders()) == before | {started}
+    finally:
+        pool.close()
+    assert set(decoders()) == before
+
+
+def test_the_wait_for_a_worker_may_be_shorter_than_its_work():
+    pool = DecoderPool(workers=1, timeout_s=20.0, max_duration_s=20.0, wait_s=0.2)
+    try:
+        (stuck,) = decoders_of(pool)
+        os.kill(stuck, signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as threads:
+            first = threads.submit(pool.prepare, clip("ada"))
+            while pool._idle:
+                time.sleep(0.01)
+            with pytest.raises(Overloaded):
+                pool.prepare(clip("dan"))
+            os.kill(stuck, signal.SIGCONT)
+            assert first.result(20).report.speech_s > 1
+    finally:
+        pool.close()

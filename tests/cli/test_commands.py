@@ -5,12 +5,14 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from app.cli import commands
+from app.cli import commands, tables
 from app.cli.demo import free_port
 from tests.cli.conftest import Timbre
-from tests.served import clip
+from tests.served import clip, wav
+from training.signals import speech_like
 
 
 @pytest.fixture
@@ -81,6 +83,29 @@ def test_a_decision_says_why(timbre: Timbre, takes: dict[str, Path]) -> None:
     flat = " ".join(found.split())
     assert "Nobody else was searched" in flat
     assert "of speech" in " ".join(timbre("verify", "ada", takes["ada-3"]).out.split())
+
+
+def test_segments_are_a_table_of_who_speaks_when(
+    timbre: Timbre, takes: dict[str, Path], tmp_path: Path
+) -> None:
+    timbre("enroll", "ada", takes["ada-1"], takes["ada-2"])
+    meeting = tmp_path / "meeting.wav"
+    spoken = [speech_like(4.0, speaker=speaker, take=7) for speaker in (1, 2, 1)]
+    meeting.write_bytes(wav(np.concatenate(spoken)))
+    shown = timbre("segments", meeting)
+    assert shown.code == 0, shown.err
+    labels = [line.split()[2] for line in shown.out.splitlines() if line.startswith("0:00:")]
+    assert labels == ["ada", "unknown-1", "ada"]
+    assert "ambiguous" not in shown.out
+    answer = json.loads(timbre("segments", meeting, "--json", "--max-speakers", "1").out)
+    assert len(answer["speakers"]) == 1
+    assert timbre("segments", takes["ada-3"], "--threshold", "2").out.count("unknown-1") >= 2
+
+
+def test_times_are_written_as_a_clock() -> None:
+    times = (0.0, 59.94, 59.96, 3599.99, 7325.5)
+    expected = ["0:00:00.0", "0:00:59.9", "0:01:00.0", "1:00:00.0", "2:02:05.5"]
+    assert [tables.clock(seconds) for seconds in times] == expected
 
 
 def test_two_recordings_are_compared(timbre: Timbre, takes: dict[str, Path]) -> None:

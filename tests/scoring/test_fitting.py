@@ -10,6 +10,7 @@ from app.scoring.fitting import (
     balance,
     cross_validated,
     fit,
+    shift,
     speaker_folds,
 )
 from app.scoring.rates import cllr
@@ -43,6 +44,25 @@ def test_the_service_scores_as_the_fit_does() -> None:
         line.llr(trials),
         atol=1e-9,
     )
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.0, 18.0])
+def test_a_line_whose_slope_is_held_meets_the_share_of_targets(weight: float) -> None:
+    trials = known_trials(1, 3000, 9000)
+    line = shift(trials, FRAME, weight, p_target=0.2)
+    assert line.weights.tolist() == [weight]
+    assert line.terms == SIMILARITY_ONLY
+    # At the optimum, the mean probability of a target is the share of targets that was asked for.
+    posterior = 1 / (1 + np.exp(-line.llr(trials) - np.log(0.25)))
+    shares = balance(trials.block, trials.labels, 0.2)
+    assert shares @ posterior / shares.sum() == pytest.approx(0.2, abs=1e-6)
+
+
+def test_a_slope_held_where_the_regression_would_put_it_gives_its_line() -> None:
+    trials = known_trials(1, 3000, 9000)
+    free = fit(trials, SIMILARITY_ONLY, FRAME)
+    held = shift(trials, FRAME, float(free.weights[0]))
+    assert held.offset == pytest.approx(free.offset, abs=0.01)
 
 
 def test_durations_beyond_those_that_were_seen_count_as_the_outermost() -> None:

@@ -6,25 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.scoring import ScoreModel, centroid, read_calibration
+from app.scoring import ScoreModel, read_calibration
 from app.scoring import refit as fitted
-from app.scoring.refit import OwnTrials, Takes, gallery_trials, refit
+from app.scoring.own_trials import OwnTrials
+from app.scoring.refit import refit
 from tests.scoring.known import calibrated
 from tests.scoring.test_points import CALIBRATION
 
 BASE = replace(
     CALIBRATION, score=ScoreModel(-3.0, 9.0, enrolled=-0.5, speech_range_s=(0.5, 20.0), centre=1.0)
 )
-
-
-def takes_of(counts: list[int], seed: int = 0, speech_s: float = 3.0, noise: float = 0.8) -> Takes:
-    """So many takes of each speaker, around a direction of the speaker's own."""
-    rng = np.random.default_rng(seed)
-    who = np.repeat(np.arange(len(counts)), counts)
-    voices = rng.standard_normal((len(counts), 16))
-    heard = voices[who] + noise * rng.standard_normal((len(who), 16))
-    heard /= np.linalg.norm(heard, axis=1, keepdims=True)
-    return Takes(np.array([f"s{i:03}" for i in who]), heard.astype(np.float32), np.full(len(who), speech_s))
 
 
 def own_trials(shift: float, scale: float, seed: int = 0, each: int = 4000, voices: int = 40) -> OwnTrials:
@@ -42,54 +33,6 @@ def own_trials(shift: float, scale: float, seed: int = 0, each: int = 4000, voic
     )
 
 
-def test_every_take_meets_the_speakers_other_takes_and_everybody_else() -> None:
-    takes = takes_of([3, 2, 1])
-    trials = gallery_trials(takes, required_s=3.0)
-    targets = trials.labels == 1
-    assert sorted(trials.enroll_speakers[targets].tolist()) == ["s000"] * 3 + ["s001"] * 2
-    np.testing.assert_array_equal(trials.enroll_speakers[targets], trials.test_speakers[targets])
-    pairs = sorted(zip(trials.test_speakers[~targets], trials.enroll_speakers[~targets], strict=True))
-    assert pairs == sorted(
-        (who, other) for who in takes.speakers for other in ("s000", "s001", "s002") if who != other
-    )
-    assert not trials.confirmed.any()
-    assert trials.speakers == 2
-
-
-def test_a_take_is_never_compared_with_itself() -> None:
-    takes = takes_of([3])
-    trials = gallery_trials(takes, required_s=3.0)
-    expected = [
-        float(centroid(np.delete(takes.embeddings, one, axis=0)) @ takes.embeddings[one]) for one in range(3)
-    ]
-    assert sorted(trials.similarity) == pytest.approx(sorted(expected))
-    np.testing.assert_array_equal(trials.enrolled_speech_s, [6.0] * 3)
-    np.testing.assert_array_equal(trials.speech_s, [3.0] * 3)
-
-
-def test_what_is_not_enrolled_is_no_impostors_goal_and_half_of_it_a_targets() -> None:
-    trials = gallery_trials(takes_of([2, 1], speech_s=3.0), required_s=6.0)
-    assert (trials.labels == 1).sum() == 2  # against 3 of 6 s
-    assert trials.enroll_speakers[trials.labels == 0].tolist() == ["s000"]  # s001 has 3 of 6 s
-    assert (gallery_trials(takes_of([2, 1]), required_s=6.1).labels == 1).sum() == 0
-    assert len(gallery_trials(takes_of([]), required_s=4.0).labels) == 0
-
-
-def test_large_galleries_are_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitted, "MOST_SPEAKERS", 6)
-    monkeypatch.setattr(fitted, "MOST_TAKES", 2)
-    monkeypatch.setattr(fitted, "MOST_IMPOSTORS", 25)
-    takes = takes_of([4] * 9)
-    one, same, other = (gallery_trials(takes, 3.0, seed) for seed in (0, 0, 1))
-    for trials in (one, other):
-        assert (trials.labels == 1).sum() == 12
-        assert (trials.labels == 0).sum() == 25
-        assert len(np.unique(trials.enroll_speakers)) <= 6
-        assert np.all(trials.enroll_speakers[trials.labels == 0] != trials.test_speakers[trials.labels == 0])
-    np.testing.assert_array_equal(one.similarity, same.similarity)
-    assert not np.array_equal(np.sort(one.similarity), np.sort(other.similarity))
-
-
 def test_a_shift_and_a_stretch_are_found_and_the_durations_kept() -> None:
     found = refit(own_trials(-2.0, 1.5), BASE, BASE, "own")
     score = read_calibration(found.content).score
@@ -97,6 +40,19 @@ def test_a_shift_and_a_stretch_are_found_and_the_durations_kept() -> None:
     assert score.enrolled / score.similarity == pytest.approx(BASE.score.enrolled / BASE.score.similarity)
     assert score.offset == pytest.approx(-3.0 * 1.5 - 2.0, abs=0.25)
     assert (score.speech_range_s, score.centre) == (BASE.score.speech_range_s, BASE.score.centre)
+
+
+def test_a_shift_alone_leaves_the_scale_alone() -> None:
+    score = read_calibration(refit(own_trials(-2.0, 1.0, each=400), BASE, BASE, "own").content).score
+    assert (score.similarity, score.enrolled) == (BASE.score.similarity, BASE.score.enrolled)
+    assert score.offset == pytest.approx(BASE.score.offset - 2.0, abs=0.3)
+
+
+def test_trials_without_an_error_do_not_make_the_scale_grow_without_bounds() -> None:
+    trials = own_trials(0.0, 1.0, each=400)
+    apart = replace(trials, similarity=np.where(trials.labels == 1, 0.6, 0.1))
+    score = read_calibration(refit(apart, BASE, BASE, "own").content).score
+    assert score.similarity == fitted.SCALES[1] * BASE.score.similarity
 
 
 def test_the_figures_say_what_is_gained_on_trials_that_no_fit_saw() -> None:

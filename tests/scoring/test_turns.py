@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.cluster.hierarchy import linkage
 
 from app.scoring import Calibration, OperatingPoint, ScoreModel
 from app.scoring.turns import TurnRules, rules_of, several_voices, turns_of, voices_of
@@ -50,6 +51,11 @@ def test_an_hour_of_two_voices_is_no_more_than_two_and_a_minute_no_less():
         np.testing.assert_array_equal(voices_of(rows, np.full(len(rows), 0.75), RULES), truth)
 
 
+def test_voices_that_come_later_are_others():
+    rows, truth = speech([0, 1, 2, 1], each=1000)
+    np.testing.assert_array_equal(voices_of(rows, np.full(len(rows), 0.75), RULES), truth)
+
+
 def test_no_more_voices_than_wanted():
     rows, truth = speech([0, 1, 2, 3, 0])
     seconds = np.full(len(rows), 0.75)
@@ -96,6 +102,19 @@ def test_one_voice_is_one_and_two_are_several(windows):
     assert not any(verdicts)
     halves = [several_voices(speech([0, 1], each=windows, seed=seed)[0], RULES) for seed in range(10)]
     assert all(several and score >= RULES.apart for several, score in halves)
+
+
+def test_the_difference_of_one_voice_hardly_grows_with_its_length():
+    short, long = (
+        np.mean([several_voices(speech([0], each=each, seed=seed)[0], RULES)[1] for seed in range(10)])
+        for each in (6, 40)
+    )
+    assert long < 1.1 * short
+    assert short == pytest.approx(np.mean([_ward(speech([0], each=6, seed=seed)[0]) for seed in range(10)]))
+
+
+def _ward(rows) -> float:
+    return float(linkage(rows, method="ward")[-1, 2])
 
 
 def test_voices_that_differ_little_are_not_called_several():

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from app.errors import ConflictingParameters, InvalidSpeakerId, ValidationFailed
+from app.errors import ConflictingParameters, InvalidSpeakerId, UnsupportedRate
 from app.scoring import Calibration, OperatingPoint, ScoreModel
 from app.service.enrolment import check_speaker_id
 from app.service.progress import Progress
@@ -40,7 +40,7 @@ def test_thresholds() -> None:
     assert (own.value, own.operating_point) == (0.0, None)
     with pytest.raises(ConflictingParameters):
         choose(CALIBRATION, threshold=0.5, target_fmr=0.1, default_fmr=0.02)
-    with pytest.raises(ValidationFailed):
+    with pytest.raises(UnsupportedRate):
         choose(CALIBRATION, threshold=None, target_fmr=0.001, default_fmr=0.02)
 
 

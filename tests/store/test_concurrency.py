@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from app.arrays import Embedding
-from app.errors import SpeakerExists, TimbreError
+from app.errors import SpeakerExists, SpeakerNotFound, TimbreError
 from app.scoring import centroid
-from app.store import Repository, make_engine
+from app.store import By, Repository, make_engine
 from tests.store.makers import MODEL, OTHER_MODEL, TENANT, VAULT, take, voice
 
 WRITERS = 6
@@ -148,6 +148,54 @@ def test_a_reader_that_polls_misses_no_change(repository: Repository, database_u
         assert len(set(seen)) > 5, "the reader hardly ran beside the writers"
     finally:
         reader_engine.dispose()
+
+
+def test_the_log_stays_one_chain_while_many_write(repository: Repository) -> None:
+    def work(i: int) -> None:
+        for step in range(6):
+            name = f"speaker-{(i + step) % 4}"
+            repository.add_enrollments(TENANT, name, MODEL, [take(100 * i + step)])
+            repository.append_audit(TENANT, By(f"key-{i}"), "voice.verified", name)
+            if step % 3 == 2:
+                repository.delete_speaker(TENANT, name)
+
+    assert not [
+        r for r in at_once([lambda i=i: work(i) for i in range(WRITERS)]) if isinstance(r, TimbreError)
+    ]
+    chain = repository.check_audit(TENANT)
+    assert chain.broken_at is None
+    assert chain.entries >= 12 * WRITERS
+    entries, cursor = repository.list_audit(TENANT, cursor=None, limit=1000)
+    assert cursor is None
+    assert [entry.number for entry in entries] == list(range(1, chain.entries + 1))
+    assert entries[-1].hash == chain.head
+
+
+def test_failures_that_come_at_once_all_count(repository: Repository) -> None:
+    key = repository.add_enrollments(TENANT, "anna", MODEL, [take(1)]).speaker.key
+    at_once([lambda: repository.count_failure(key, 5, 30.0, 3600.0)] * WRITERS)
+    lock = repository.lock_of(key)
+    assert lock.failures == WRITERS
+    assert (lock.locked_until is not None) == (WRITERS >= 5)
+    repository.delete_speaker(TENANT, "anna")
+    assert repository.count_failure(key, 5, 30.0, 3600.0) == (0, None), "nobody is left to lock"
+
+
+def test_merging_both_ways_at_once_leaves_one_speaker_with_everything(repository: Repository) -> None:
+    for round_ in range(4):
+        pair = f"anna-{round_}", f"ben-{round_}"
+        for place, name in enumerate(pair):
+            rows = [take(100 * round_ + 10 * place + i) for i in range(3)]
+            repository.add_enrollments(TENANT, name, MODEL, rows)
+        outcomes = at_once(
+            [
+                lambda pair=pair: repository.merge_speakers(TENANT, *pair),
+                lambda pair=pair: repository.merge_speakers(TENANT, *reversed(pair)),
+            ]
+        )
+        assert sum(isinstance(outcome, SpeakerNotFound) for outcome in outcomes) == 1
+        left = [s for s in repository.list_speakers(TENANT, limit=1000).speakers if s.speaker_id in pair]
+        assert [speaker.held(MODEL).enrollments_count for speaker in left] == [6]
 
 
 # ---------------------------------------------------------------- another process

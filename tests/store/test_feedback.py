@@ -63,6 +63,24 @@ def test_a_later_word_takes_the_place_of_an_earlier_one(repository: Repository, 
     assert "bob" not in str(said)
 
 
+def test_what_was_said_is_counted_by_kind(repository: Repository, ada: int) -> None:
+    rows = [
+        confirmed(ada, 0),
+        confirmed(ada, 1),
+        confirmed(ada, 2, correct=False),
+        confirmed(ada, 3, kind="verify", outcome="accept", same=False, correct=False),
+        confirmed(ada, 4, model_id=OTHER_MODEL),
+    ]
+    for row in rows:
+        repository.put_feedback(TENANT, row)
+    assert sorted(repository.count_feedback(TENANT, MODEL)) == [
+        ("identify", True, False, 1),
+        ("identify", True, True, 2),
+        ("verify", False, False, 1),
+    ]
+    assert repository.count_feedback("someone-else", MODEL) == []
+
+
 def test_of_somebody_who_is_not_there_nothing_is_kept(repository: Repository, ada: int) -> None:
     with pytest.raises(SpeakerNotFound):
         repository.put_feedback("someone-else", confirmed(ada))

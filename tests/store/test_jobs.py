@@ -28,6 +28,7 @@ def queue(repository: Repository, number: int = 0, kind: JobKind = "import", **w
 
 def test_a_job_goes_from_the_queue_to_its_end(repository: Repository) -> None:
     job_id = queue(repository, bytes=17)
+    repository.add_enrollments(TENANT, "ada", MODEL, [take(1)])
     claim = repository.claim_job("one", FOREVER, anything)
     assert claim is not None
     assert not claim.resumed
@@ -65,6 +66,19 @@ def test_of_many_workers_one_gets_a_job(repository: Repository) -> None:
     for thread in threads:
         thread.join()
     assert Counter(taken) == Counter(jobs)
+
+
+def test_a_row_does_not_name_who_was_deleted_before_it_was_stored(repository: Repository) -> None:
+    (stored,) = repository.add_enrollments(TENANT, "ada", MODEL, [take(1)]).enrollments
+    repository.add_enrollments("other", "ada", MODEL, [take(1)])
+    repository.add_enrollments(TENANT, "bob", MODEL, [take(2)])
+    job_id = queue(repository)
+    repository.claim_job("one", FOREVER, anything)
+    repository.delete_speaker(TENANT, "ada")
+    ada = NewRow(number=1, outcome="accepted", speaker_id="ada", enrollment_id=stored.enrollment_id)
+    bob = NewRow(number=2, outcome="accepted", speaker_id="bob", enrollment_id="e")
+    repository.advance_job(job_id, "one", Step(rows=(ada, bob)))
+    assert repository.list_rows(TENANT, job_id).rows == (NewRow(number=1, outcome="accepted"), bob)
 
 
 def test_a_silent_worker_loses_its_job_and_learns_of_it(repository: Repository) -> None:
@@ -233,6 +247,30 @@ def test_an_export_does_not_store_what_was_deleted_meanwhile(repository: Reposit
     with pytest.raises(SpeakersChanged):
         repository.advance_job(job_id, "one", stale)
     assert repository.get_job(TENANT, job_id).done == 0
+
+
+def test_an_export_waits_for_a_deletion_that_is_on_its_way(repository: Repository, engine: Engine) -> None:
+    repository.add_enrollments(TENANT, "ada", MODEL, [take(1)])
+    speaker = repository.get_speaker(TENANT, "ada")
+    job_id = queue(repository, 1, "export")
+    repository.claim_job("one", FOREVER, anything)
+    row = NewRow(number=1, outcome="exported", speaker_id="ada")
+    ends: list[str] = []
+
+    def export() -> None:
+        try:
+            repository.advance_job(job_id, "one", Step(rows=(row,), speakers={speaker.key: speaker.version}))
+            ends.append("stored")
+        except SpeakersChanged:
+            ends.append("refused")
+
+    thread = threading.Thread(target=export)
+    with engine.execution_options(sqlite_begin="IMMEDIATE").begin() as deletion:
+        deletion.execute(text("DELETE FROM speakers WHERE speaker_id = 'ada'"))
+        thread.start()
+        thread.join(0.5)  # time for doing it wrongly
+    thread.join()
+    assert ends == ["refused"]
 
 
 def test_a_deletion_and_an_export_at_once_leave_no_copy(engine: Engine) -> None:

@@ -51,7 +51,11 @@ _RECEIPT: Final[dict[str, Any]] = {
     "erased_at": "2026-01-02T12:00:00Z",
 }
 ERASURE: Final[dict[str, Any]] = {**_RECEIPT, "request_id": REQUEST_ID}
-ERASURES: Final[dict[str, Any]] = {"erasures": [_RECEIPT], "request_id": REQUEST_ID}
+ERASURES: Final[dict[str, Any]] = {
+    "erasures": [_RECEIPT],
+    "next_cursor": None,
+    "request_id": REQUEST_ID,
+}
 OPTED_OUT: Final[dict[str, Any]] = {
     "speaker_id": "ada",
     "opted_out": True,

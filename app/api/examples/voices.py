@@ -157,6 +157,14 @@ _SPEAKER: Final[dict[str, Any]] = {
     "metadata": {"group": "kitchen"},
     "retain_until": None,
     "consent": {"reference": "form 17"},
+    "models": [
+        {
+            "model_id": MODEL["id"],
+            "speech_s": PROGRESS["speech_s"],
+            "enrollments_count": PROGRESS["enrollments_count"],
+        }
+    ],
+    "reenrollment_required": False,
     "version": 2,
     "created_at": "2026-01-05T09:30:00.125000Z",
     "updated_at": "2026-01-05T09:31:12.500000Z",
@@ -244,7 +252,8 @@ READY: Final[dict[str, Any]] = {
         },
         "database": {"ok": True, "dialect": "sqlite"},
         "migrations": {"ok": True, "at_head": True},
-        "index": {"ok": True, "index_count": 8, "sql_count": 8},
+        "master_key": {"ok": True, "opens": True},
+        "index": {"ok": True, "index_count": 8, "sql_count": 8, "galleries": 1},
     },
     "request_id": REQUEST_ID,
 }

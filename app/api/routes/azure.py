@@ -11,6 +11,7 @@ from app import errors
 from app.api import azure_profiles as azure
 from app.api.azure import AzureRoute, azure_answers
 from app.api.examples.azure import ENROLLMENT, IDENTIFICATION, PROFILE, PROFILES, VERIFICATION
+from app.api.fields import SPEAKER_IDS
 from app.api.operations import ALWAYS, EMBEDDED, STORED, Leaf
 from app.api.routes.common import Enrolling, Identifying, Reading, Verifying, located
 from app.api.schemas.azure import (
@@ -108,7 +109,14 @@ async def verify_profile(
 async def identify_single_speaker(
     request: Request,
     call: Identifying,
-    profile_ids: Annotated[str, Query(alias="profileIds", description="Separated by commas, at most 50.")],
+    profile_ids: Annotated[
+        str,
+        Query(
+            alias="profileIds",
+            description="Separated by commas, at most 50.",
+            json_schema_extra={"pattern": SPEAKER_IDS},
+        ),
+    ],
     _ignore: IgnoreMinLength = False,
 ) -> AzureIdentification:
     """Find which of these profiles a recording, the body itself, is the voice of, if of any."""
@@ -147,7 +155,15 @@ for _kind in KINDS:
         headers=("Location",),
     )
     _add("/{profile_id:profile}", "GET", get_profile, _kind, 200, PROFILE, _named)
-    _add("/{profile_id:profile}", "DELETE", delete_profile, _kind, 204, None, (*_ONE, errors.ConcurrentModification))
+    _add(
+        "/{profile_id:profile}",
+        "DELETE",
+        delete_profile,
+        _kind,
+        204,
+        None,
+        (*_ONE, errors.ConcurrentModification),
+    )
     _add(
         "/{profile_id:profile}/reset",
         "POST",

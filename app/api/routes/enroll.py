@@ -18,6 +18,8 @@ router = APIRouter(tags=["voices"])
 _REFUSALS = (
     *(*ALWAYS, *EMBEDDED, *STORED),
     *(errors.InvalidSpeakerId, errors.SpeakerExists, errors.ConcurrentModification),
+    *(errors.SpeakerOptedOut, errors.ConsentRequired, errors.SeveralVoices),
+    *(errors.EnrollmentInconsistent, errors.VoiceAlreadyEnrolled),
 )
 
 
@@ -42,6 +44,8 @@ async def enroll(request: Request, response: Response, call: Enrolling) -> Enrol
     Every recording is decoded and judged before anything is stored. Without `allow_partial` one
     unusable recording refuses all of them, and `reasons` names each with its number. The speaker
     is `enrolled`, and found by the other calls, once `required_speech_s` of speech has been gathered.
+    A recording that does not sound like the earlier ones, of several voices, or of a voice that is
+    enrolled under another id is refused or told in `doubts`, as the tenant's policy says.
     """
     upload = await read_upload(request, call.settings.max_upload_bytes)
     fields = upload.fields(EnrollFields, parts=frozenset({"audio"}), lists=frozenset())

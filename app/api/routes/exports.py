@@ -19,7 +19,9 @@ from app.service.jobs import JobView
 
 router = APIRouter(prefix="/v1/exports", tags=["jobs"])
 _LINES = "application/x-ndjson"
-_CONTENT: Final = answers(200, None, (*ALWAYS, *STORED, errors.JobNotFound, errors.JobRunning))
+_CONTENT: Final = answers(
+    200, None, (*ALWAYS, *STORED, errors.JobNotFound, errors.JobRunning, errors.JobWithoutResult)
+)
 _CONTENT[200] |= {
     "description": "One JSON object a line",
     "content": {

@@ -44,7 +44,9 @@ class ErasuresQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
     limit: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Most receipts, the newest first."""
+    """Most receipts on a page."""
+    cursor: str | None = None
+    """`next_cursor` of the page before."""
     speaker_id: SpeakerIdField | None = None
     """Only those of this speaker."""
 
@@ -98,8 +100,9 @@ async def check_audit(call: Administering) -> ChainAnswer:
     responses=answers(200, ERASURES, (*_READ, errors.InvalidSpeakerId)),
 )
 async def list_erasures(call: Reading, query: Annotated[ErasuresQuery, Query()]) -> ErasuresAnswer:
-    """List the receipts of deletions, the newest first."""
-    return erasures_answer(await run_in_threadpool(governance.list_erasures, call, **query.model_dump()))
+    """List the receipts of deletions, oldest first."""
+    receipts, cursor = await run_in_threadpool(governance.list_erasures, call, **query.model_dump())
+    return erasures_answer(receipts, cursor)
 
 
 @router.get(

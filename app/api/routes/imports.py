@@ -22,15 +22,12 @@ _ARCHIVE: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binar
 _BODY: Final[dict[str, Any]] = {
     "required": True,
     "description": "A zip, a tar or JSON lines; the last two may be packed with gzip. The bytes count, "
-    "whatever the media type says.",
+    'whatever the media type says. A line: `{"speaker_id": "ada", "audio": "UklGRiQAAABXQVZF…"}`.',
     "content": {
         "application/zip": _ARCHIVE,
         "application/x-tar": _ARCHIVE,
         "application/gzip": _ARCHIVE,
-        "application/x-ndjson": {
-            "schema": {"type": "string"},
-            "example": '{"speaker_id": "ada", "display_name": "Ada", "audio": "UklGRiQAAABXQVZF…"}\n',
-        },
+        "application/x-ndjson": _ARCHIVE,
         "application/octet-stream": _ARCHIVE,
     },
 }

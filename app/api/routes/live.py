@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
@@ -15,7 +16,14 @@ from app.api.answers import verify_answer
 from app.api.problems import STATUS, invalid_values, problem_document
 from app.api.routes.common import token_of
 from app.api.schemas.live import LiveDecisionFrame, LiveProgressFrame, LiveStart
-from app.errors import MalformedRequest, ModelNotReady, Overloaded, PayloadTooLarge, TimbreError
+from app.errors import (
+    MalformedRequest,
+    ModelNotReady,
+    Overloaded,
+    PayloadTooLarge,
+    TimbreError,
+    Unauthorized,
+)
 from app.service.access import open_call
 from app.service.call import Call
 from app.service.live import LiveProgress, LiveRequest, LiveVerification
@@ -74,6 +82,10 @@ async def _converse(websocket: WebSocket, parts: Parts) -> None:
 
 async def _opened(websocket: WebSocket, parts: Parts, api_key: str | None) -> Call:
     token = token_of(websocket.headers) or api_key
+    origin = websocket.headers.get("origin")
+    if token is None and origin is not None and urlsplit(origin).netloc != websocket.headers.get("host"):
+        # A browser lets any page talk to any WebSocket: what needs no key is for pages of this service only.
+        raise Unauthorized("A page of another origin needs a key")
     peer = websocket.client.host if websocket.client is not None else None
     call = await run_in_threadpool(open_call, parts, token, peer)
     call.need("verify")

@@ -21,7 +21,7 @@ _limiter = CapacityLimiter(2)
 """Threads of their own: a probe must not wait behind the recordings."""
 _UNREADY = (
     *(errors.ModelNotReady, errors.StorageUnavailable),
-    *(errors.SchemaOutdated, errors.MigrationsMissing, errors.IndexNotReady),
+    *(errors.SchemaOutdated, errors.MigrationsMissing, errors.IndexNotReady, errors.MasterKeyInvalid),
 )
 
 _EXPOSITION: dict[str, Any] = {

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
-from app.api.bodies import read_json
+from app.api.bodies import json_body, read_json
 from app.api.examples import jobs as examples
 from app.api.job_answers import coverage_answer, job_answer
 from app.api.operations import ALWAYS, STORED, answers
@@ -16,7 +16,7 @@ from app.service import jobs, reembedding
 
 router = APIRouter(prefix="/v1", tags=["models"])
 ModelName = Annotated[
-    str, Path(description="Name of its folder", pattern="^[A-Za-z0-9._-]{1,128}$", examples=["timbre-3"])
+    str, Path(description="Name of its folder", pattern="^[A-Za-z0-9._@-]{1,128}$", examples=["timbre-3"])
 ]
 
 
@@ -24,7 +24,13 @@ ModelName = Annotated[
     "/reembed-jobs",
     status_code=202,
     response_model=JobAnswer,
-    responses=answers(202, examples.REEMBED, (*ALWAYS, *STORED, errors.ModelNotFound), headers=("Location",)),
+    responses=answers(
+        202,
+        examples.REEMBED,
+        (*ALWAYS, *STORED, errors.ModelNotFound, errors.MalformedRequest, errors.PayloadTooLarge),
+        headers=("Location",),
+    ),
+    openapi_extra=json_body(ReembedWish, {"model": "timbre-3"}),
 )
 async def start_reembedding(request: Request, response: Response, call: Administering) -> JobAnswer:
     """Let another model hear every kept recording, as a job, so that it can take over.

@@ -19,12 +19,16 @@ _READ: Final = (*ALWAYS, *STORED, errors.ModelNotFound)
 _CHANGE: Final = (*_READ, errors.ConcurrentModification)
 
 
-@router.post("/{model}:shadow", response_model=ShadowAnswer, responses=answers(200, SHADOW, _CHANGE))
+@router.post(
+    "/{model}:shadow",
+    response_model=ShadowAnswer,
+    responses=answers(200, SHADOW, (*_CHANGE, errors.ModelServing)),
+)
 async def shadow_model(model: ModelName, call: Administering) -> ShadowAnswer:
     """Put a model on trial: it decides about the same recordings as the one that serves, unseen.
 
     The answers stay those of the serving model, and are not slowed: the trial begins when they are sent, and
-    is left out under load. A speaker counts once a re-embedding has given the model something to compare with.
+    is left out under load. A re-embedding job gives the model something to compare with.
     """
     return _answer(await run_in_threadpool(shadow.start_shadow, call, model))
 
@@ -37,7 +41,7 @@ async def unshadow_model(model: ModelName, call: Administering) -> ShadowAnswer:
 
 @router.get("/{model}/shadow", response_model=ShadowAnswer, responses=answers(200, SHADOW, _READ))
 async def get_shadow(model: ModelName, call: Reading) -> ShadowAnswer:
-    """Show how a model on trial compares with the one that serves; with feedback, who was right more often."""
+    """Show how a model on trial compares with the one that serves; with feedback, which was right."""
     return _answer(await run_in_threadpool(shadow.shadow_report, call, model))
 
 

@@ -1,6 +1,7 @@
 """/v1/speakers and the enrollments under it."""
 
-from typing import Annotated, Final
+import uuid
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,12 +11,23 @@ from app import errors
 from app.api import examples
 from app.api.answers import enrollments_answer, speaker_answer, speakers_answer
 from app.api.bodies import json_body, read_json
-from app.api.fields import Group
 from app.api.operations import ALWAYS, STORED, answers
-from app.api.patches import PATCH_EXAMPLE, IfMatch, SpeakerPatch, expected_version
-from app.api.routes.common import Enrolling, Reading
+from app.api.patches import (
+    NEW_SPEAKER_EXAMPLE,
+    PATCH_EXAMPLE,
+    UNCHANGED,
+    IfMatch,
+    IfNoneMatch,
+    NewSpeaker,
+    SpeakerPatch,
+    expected_version,
+    is_named,
+)
+from app.api.replaying import given_id
+from app.api.routes.common import Enrolling, Reading, located
 from app.api.schemas.speakers import EnrollmentsAnswer, SpeakerAnswer, SpeakersAnswer
 from app.service import speakers
+from app.service.values import Group
 
 router = APIRouter(prefix="/v1/speakers", tags=["speakers"])
 SpeakerId = Annotated[str, Path(description="1 to 128 of A-Z a-z 0-9 . _ ~ -", examples=["ada"])]
@@ -56,11 +68,41 @@ async def list_speakers(call: Reading, query: Annotated[ListQuery, Query()]) -> 
 @router.get(
     "/{speaker_id}",
     response_model=SpeakerAnswer,
-    responses=answers(200, examples.SPEAKER, (*_ONE, errors.SpeakerNotFound)),
+    responses=answers(200, examples.SPEAKER, (*_ONE, errors.SpeakerNotFound), headers=("ETag",)) | UNCHANGED,
 )
-async def get_speaker(speaker_id: SpeakerId, call: Reading, response: Response) -> SpeakerAnswer:
-    """Show one speaker."""
+async def get_speaker(
+    speaker_id: SpeakerId, call: Reading, response: Response, if_none_match: IfNoneMatch = None
+) -> Any:
+    """Show one speaker. With `If-None-Match` the answer is empty while nothing has changed."""
     view = await run_in_threadpool(speakers.get_speaker, call, speaker_id)
+    answer = _tagged(response, view)
+    if is_named(if_none_match, view.speaker.version):
+        return Response(status_code=304, headers={"ETag": response.headers["ETag"]})
+    return answer
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=SpeakerAnswer,
+    responses=answers(
+        201,
+        examples.SPEAKER,
+        (
+            *(*_ONE, errors.SpeakerExists, errors.SpeakerOptedOut, errors.ConcurrentModification),
+            *(errors.MalformedRequest, errors.PayloadTooLarge),
+        ),
+        headers=("ETag", "Location"),
+    ),
+    openapi_extra=json_body(NewSpeaker, NEW_SPEAKER_EXAMPLE),
+)
+async def create_speaker(request: Request, response: Response, call: Enrolling) -> SpeakerAnswer:
+    """Create a speaker without recordings; POST /enroll adds them, and creates one just as well."""
+    wish = await read_json(request, NewSpeaker)
+    given = wish.model_dump(exclude={"speaker_id"})
+    name = wish.speaker_id or given_id(request, call) or uuid.uuid4().hex
+    view = await run_in_threadpool(speakers.create_speaker, call, name, **given)
+    response.headers["Location"] = located(request, f"/v1/speakers/{name}")
     return _tagged(response, view)
 
 

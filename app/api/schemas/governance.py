@@ -109,9 +109,11 @@ class ReceiptAnswer(Receipt):
 
 
 class ErasuresAnswer(Answer):
-    """Receipts, the newest first."""
+    """One page of receipts, oldest first."""
 
     erasures: list[Receipt]
+    next_cursor: str | None
+    """Give it as `cursor` for the next page; null on the last."""
     request_id: str
 
 

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.fields import Group
 from app.api.schemas.common import Answer, Share
 from app.service.exports import Part
+from app.service.values import Group
 from app.store.job_records import JobKind, JobStatus
 
 
@@ -135,7 +135,7 @@ class ReembedWish(BaseModel):
     """Which model is to hear the recordings."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9._@-]{1,128}$")]
     """Name of its folder."""
 
 

@@ -30,7 +30,7 @@ class ShadowDifference(Answer):
     outcome: str
     """What was answered."""
     shadow_outcome: str
-    """What the model on trial would have answered."""
+    """What the model on trial would have answered; `no_template`: the speaker is not enrolled under it."""
     score: Score | None
     shadow_score: Score | None
     correct: bool | None

@@ -7,6 +7,14 @@ from app.api.schemas.common import Answer, Audio, Cosine, Seconds
 from app.api.schemas.voices import ProgressAnswer
 
 
+class Holding(Answer):
+    """What a speaker has enrolled under one model."""
+
+    model_id: str
+    speech_s: Seconds
+    enrollments_count: int
+
+
 class Speaker(ProgressAnswer):
     """An enrolled voice."""
 
@@ -16,6 +24,10 @@ class Speaker(ProgressAnswer):
     consent: dict[str, Any] | None
     retain_until: datetime | None
     """When the speaker is deleted; null keeps it."""
+    models: list[Holding]
+    """Every model under which something is enrolled; only the one that serves can verify and identify."""
+    reenrollment_required: bool
+    """Something is enrolled, but not under the model that serves."""
     version: int
     """Grows with every change; also in the ETag."""
     created_at: datetime
