@@ -9,7 +9,7 @@ LOCKER   = $(UV) pip compile --universal --python-version 3.11 --fork-strategy f
 COMPOSE  = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo setup test check format bench openapi lock system docker docker-gpu up down clean
+.PHONY: help serve demo setup test check format bench openapi clients fuzz-api lock system docker docker-gpu up down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,18 @@ bench: $(VENV)/.dev ## Run the benchmarks behind the performance claims
 
 openapi: $(VENV)/.runtime ## Write the OpenAPI description to openapi.json
 	$(BIN)/timbre openapi openapi.json
+
+clients: $(VENV)/.dev system ## Build the typed clients for Python and TypeScript into dist/
+	mkdir -p build dist
+	$(BIN)/timbre openapi build/openapi.json
+	$(BIN)/python clients/generate.py build/openapi.json python
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist clients/python
+	cd clients/typescript && npm ci --loglevel=error
+	$(BIN)/python clients/generate.py build/openapi.json typescript
+	cd clients/typescript && npm run build --silent && npm pack --silent --pack-destination ../../dist
+
+fuzz-api: $(VENV)/.dev ## Try the API with random requests for ten minutes (Schemathesis)
+	$(BIN)/python -m tests.api.fuzzing
 
 lock: ## Pin the dependencies of pyproject.toml anew (needs uv)
 	$(LOCKER) pyproject.toml -o requirements.lock
@@ -82,11 +94,13 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@
 
-# PostgreSQL's server programs, for the tests only.
+# PostgreSQL's server programs for the tests, Node for the TypeScript client.
 system:
 	@missing=; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
 	[[ -n "$$TIMBRE_TEST_POSTGRES_URL" ]] || command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
-	  || missing=postgresql; \
+	  || missing="$$missing postgresql"; \
 	[[ -n "$$missing" ]] || exit 0; \
 	if [[ $$(id -u) = 0 ]]; then as_root=; else as_root="sudo -n"; fi; \
 	if command -v apt-get >/dev/null && $$as_root true 2>/dev/null; then \

@@ -10,6 +10,7 @@ function of the service's document, and the tests make it anew from the running 
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ Json = dict[str, Any]
 
 
 def main() -> None:
+    """Read the command line and generate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("document", type=Path, help="the OpenAPI document")
     parser.add_argument("language", choices=["python", "typescript"])
@@ -41,8 +43,14 @@ def for_clients(document: Json) -> Json:
     """The document as a client needs it: one way to say each thing.
 
     Recordings are sent as multipart only, so the same fields as query parameters, which belong to a
-    raw body, would be a second way to say the same. Keys are set once, on the client.
+    raw body, would be a second way to say the same. Keys are set once, on the client. The paths of
+    another service's clients are for those.
     """
+    document["paths"] = {
+        path: item
+        for path, item in document["paths"].items()
+        if not any("azure" in operation["tags"] for operation in item.values())
+    }
     for item in document["paths"].values():
         for operation in item.values():
             operation.pop("security", None)
@@ -56,9 +64,25 @@ def for_clients(document: Json) -> Json:
                     for each in operation.get("parameters", [])
                     if not (each["in"] == "query" and each["name"] in fields)
                 ]
-            elif "audio/*" in content:
-                content.pop("audio/*")  # the same bytes as application/octet-stream
+            elif "application/octet-stream" in content:
+                # The other media types stand for the same bytes.
+                operation["requestBody"]["content"] = {
+                    "application/octet-stream": content["application/octet-stream"]
+                }
+    document["components"]["schemas"] = used(document)
     return document
+
+
+def used(document: Json) -> Json:
+    """The schemas that the paths lead to."""
+    schemas, found = document["components"]["schemas"], {}
+    waiting = [document["paths"]]
+    while waiting:
+        for name in re.findall(r"#/components/schemas/(\w+)", json.dumps(waiting.pop())):
+            if name not in found:
+                found[name] = schemas[name]
+                waiting.append(schemas[name])
+    return {name: schema for name, schema in schemas.items() if name in found}
 
 
 def python(source: Path, folder: Path) -> None:
@@ -73,10 +97,9 @@ def python(source: Path, folder: Path) -> None:
 
 def typescript(source: Path, folder: Path) -> None:
     """Write src/schema.ts; `npm ci` must have run in the folder."""
-    tool = folder / "node_modules" / ".bin" / "openapi-typescript"
-    if not tool.exists():
-        sys.exit(f"{tool} is missing: run npm ci in {folder} first")
-    run([str(tool), str(source), "--output", str(folder / "src" / "schema.ts")])
+    if not (folder / "node_modules").is_dir():
+        sys.exit(f"{folder} has no node_modules: run npm ci in it first")
+    run(["node", str(folder / "generate.mjs"), str(source), str(folder / "src" / "schema.ts")])
 
 
 def run(command: list[str]) -> None:

@@ -81,8 +81,11 @@ def describe(app: FastAPI, most_files: int | None = None) -> Json:
 
 def _finish(document: Json, most_files: int | None) -> Json:
     """Complete a document that FastAPI wrote; `document` itself is changed and returned."""
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
     document["components"]["securitySchemes"] = SECURITY
     for path, method, operation in operations_of(document):
+        _without_default(operation)
         parameters = operation.setdefault("parameters", [])
         if method == "post" and not reads_only(path):
             parameters.append(_IDEMPOTENCY)
@@ -105,6 +108,12 @@ def _finish(document: Json, most_files: int | None) -> Json:
             for name, header in DEPRECATION_HEADERS.items():
                 _add_header(operation, "", name, header)
     return document
+
+
+def _without_default(operation: Json) -> None:
+    """Take out what FastAPI says of a wrong value where the route does not: no call answers like that."""
+    if "HTTPValidationError" in str(operation["responses"].get("422")):
+        del operation["responses"]["422"]
 
 
 def operations_of(document: Json) -> Iterator[tuple[str, str, Json]]:

@@ -23,6 +23,7 @@ from app.service.calibrations import calibration_in_force
 from app.service.call import SCOPES, Call, Caller
 from app.service.parts import DEFAULT_TENANT, Parts
 from app.service.policy import Policy
+from app.service.rates import checked_limit
 from app.service.trace import stage
 from app.store import By, Repository
 from app.store.records import StoredKey, StoredTenant
@@ -40,13 +41,14 @@ class NewKey:
     key: StoredKey
 
 
-def open_call(parts: Parts, token: str | None, peer: str | None) -> Call:
+def open_call(parts: Parts, token: str | None, peer: str | None, host: str | None = None) -> Call:
     """Open the call of a request.
 
     Args:
         parts: The joined parts.
         token: The key as it was sent; None without one.
         peer: Address of the other end, as the server sees it; None where there is none, as in process.
+        host: Name under which the other end reached the service.
 
     Raises:
         Unauthorized: There is no key and one is needed, or it is unknown, expired or revoked.
@@ -54,7 +56,7 @@ def open_call(parts: Parts, token: str | None, peer: str | None) -> Call:
         StorageUnavailable: The database does not answer.
     """
     with stage("store"):
-        key, tenant = _known(parts, token) if token is not None else (None, _anonymous(parts, peer))
+        key, tenant = _known(parts, token) if token is not None else (None, _anonymous(parts, peer, host))
     policy = Policy.of(parts.settings, tenant.policy)
     caller = Caller(key.key_id, frozenset(key.scopes)) if key is not None else Caller("anonymous")
     parts.rates.count(caller.actor, (key.rate_limit if key is not None else None) or policy.rate_limit)
@@ -103,11 +105,12 @@ def _known(parts: Parts, token: str) -> tuple[StoredKey, StoredTenant]:
     return key, tenant
 
 
-def _anonymous(parts: Parts, peer: str | None) -> StoredTenant:
+def _anonymous(parts: Parts, peer: str | None, host: str | None) -> StoredTenant:
     tenant = parts.repository.tenant_without_keys(DEFAULT_TENANT)
     if tenant is None:
         raise Unauthorized("There is no key in the request")
-    if not (parts.settings.open or is_loopback(peer)):
+    # By name too: a page can make a browser call a name of its own that leads to this machine.
+    if not parts.settings.open and not (is_loopback(peer) and is_loopback(host)):
         raise Unauthorized("No key was made yet, so only the machine itself is let in")
     return tenant
 
@@ -145,7 +148,7 @@ def make_key(
         rate_limit: Its own limit, as `600/minute`.
 
     Raises:
-        ValidationFailed: A scope is unknown or the tenant's name is not well formed.
+        ValidationFailed: A scope is unknown, the tenant's name is not well formed, or the limit is none.
         StorageUnavailable: The database does not answer.
     """
     unknown = sorted(set(scopes) - set(SCOPES))
@@ -162,7 +165,7 @@ def make_key(
         label=label,
         secret_sha256=_digest(secret),
         scopes=tuple(sorted(set(scopes))),
-        rate_limit=rate_limit,
+        rate_limit=checked_limit(rate_limit),
         created_at=now,
         expires_at=None if days is None else now + timedelta(days=days),
         used_at=None,

@@ -197,7 +197,8 @@ class _Importer:
 
     def take(self, group: Sequence[_Loaded]) -> None:
         """Enroll a group."""
-        self._pending += self._outcomes(group)
+        outcomes = self._outcomes(group)  # which may store what is pending, while it waits
+        self._pending += outcomes
         if len(self._pending) >= _STEP_ROWS or time.monotonic() - self._stored_at > _STEP_S:
             self.store()
 

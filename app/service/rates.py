@@ -8,7 +8,21 @@ from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from app.errors import RateLimited
+from app.errors import RateLimited, ValidationFailed
+
+
+def checked_limit(limit: str | None) -> str | None:
+    """The limit, when it is one.
+
+    Raises:
+        ValidationFailed: It cannot be read.
+    """
+    if limit is not None:
+        try:
+            parse(limit)
+        except ValueError:
+            raise ValidationFailed("rate_limit", "write it as 600/minute or 20 per second") from None
+    return limit
 
 
 class Rates:

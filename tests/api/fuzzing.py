@@ -48,7 +48,7 @@ def fuzz_app(app: FastAPI, settings: Settings, *options: str) -> subprocess.Comp
 def _run(client: httpx.Client, token: str, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{client.base_url}/openapi.json"]
     command += ["--header", f"Authorization: Bearer {token}", "--generation-database", "none"]
-    # The server takes three kinds of key; one of them is in every request, and whether it is needed is tested.
+    # Three kinds of key would do; one is in every request, and whether it is needed is tested.
     command += ["--generation-with-security-parameters", "false"]
     command += ["--continue-on-failure", "--request-timeout", "30", "--no-color", *options]
     # The hooks import the tests' own modules; nothing is written into the checkout.

@@ -147,7 +147,9 @@ def test_a_key_may_be_limited(served: tuple[FastAPI, httpx.Client]) -> None:
     assert 429 in codes
 
 
-@pytest.mark.parametrize("wish", [{"scopes": ["root"]}, {"scopes": []}, {"tenant_id": "a b"}])
+@pytest.mark.parametrize(
+    "wish", [{"scopes": ["root"]}, {"scopes": []}, {"tenant_id": "a b"}, {"rate_limit": "often"}]
+)
 def test_a_key_that_makes_no_sense_is_not_made(
     served: tuple[FastAPI, httpx.Client], wish: dict[str, Any]
 ) -> None:
@@ -163,6 +165,11 @@ def test_without_keys_other_machines_are_turned_away(models_dir: Path, sqlite_ur
     with serving(settings_for(models_dir, sqlite_url)) as client:
         document = assert_problem(client.get("/v1/speakers", headers=elsewhere), 401, "unauthorized")
         assert "timbre keys create" in document["detail"]
+        for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}):
+            refused = client.post("/enroll", files=audio(clip(1)), headers=headers)
+            assert_problem(refused, 401, "unauthorized")
+        own = {"Origin": str(client.base_url).rstrip("/")}
+        assert client.get("/v1/speakers", headers=own).json()["speakers"] == []
     with serving(settings_for(models_dir, sqlite_url, open=True)) as client:
         assert client.get("/v1/speakers", headers=elsewhere).status_code == 200
 

@@ -1,4 +1,4 @@
-"""Azure's clients, on both databases: the calls of its published samples, in their order, and what they read."""
+"""Azure's clients, on both databases: the calls of its published samples, in their order."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What holds for every call: request ids, caching, entity tags, paging, new resources, operations that end."""
+"""What holds for every call: request ids, caching, entity tags, paging, operations that end."""
 
 import asyncio
 import uuid

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
@@ -9,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
-from app.errors import ModelNotReady
+from app.errors import ModelNotReady, Unauthorized
 from app.service.access import CLI, open_call
 from app.service.access import call_of as tenant_call
 from app.service.call import Call, Scope
@@ -52,13 +53,26 @@ async def call_of(request: Request) -> Call:
     return call
 
 
-async def open_for(connection: HTTPConnection) -> Call:
-    """Open a call for whoever stands at the other end of a request or of a WebSocket; raises as `call_of`."""
+async def open_for(connection: HTTPConnection, token: str | None = None) -> Call:
+    """Open a call for whoever stands at the other end of a request or of a WebSocket.
+
+    Args:
+        connection: Whose headers say who asks.
+        token: The key, where it came in another way than in the headers.
+
+    Raises:
+        Unauthorized: A page of another origin asks without a key; and whatever `call_of` raises.
+    """
     parts = await parts_of(connection)
+    token = token_of(connection.headers) or token
     if connection.app.state.local:
         return await run_in_threadpool(tenant_call, parts, DEFAULT_TENANT, actor=CLI.actor)
+    origin = connection.headers.get("origin")
+    if token is None and origin is not None and urlsplit(origin).netloc != connection.headers.get("host"):
+        # A browser lets any page send to this machine: what needs no key is for the service's own pages only.
+        raise Unauthorized("A page of another origin needs a key")
     peer = connection.client.host if connection.client is not None else None
-    return await run_in_threadpool(open_call, parts, token_of(connection.headers), peer)
+    return await run_in_threadpool(open_call, parts, token, peer, connection.url.hostname)
 
 
 def token_of(headers: Headers) -> str | None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
@@ -14,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.answers import verify_answer
 from app.api.problems import STATUS, invalid_values, problem_document
-from app.api.routes.common import token_of
+from app.api.routes.common import open_for
 from app.api.schemas.live import LiveDecisionFrame, LiveProgressFrame, LiveStart
 from app.errors import (
     MalformedRequest,
@@ -22,9 +21,7 @@ from app.errors import (
     Overloaded,
     PayloadTooLarge,
     TimbreError,
-    Unauthorized,
 )
-from app.service.access import open_call
 from app.service.call import Call
 from app.service.live import LiveProgress, LiveRequest, LiveVerification
 from app.service.parts import Parts
@@ -71,7 +68,7 @@ async def _converse(websocket: WebSocket, parts: Parts) -> None:
     # Whoever sends slower than time goes by is no live speaker.
     end = time.monotonic() + parts.settings.live_max_duration_s + parts.settings.live_idle_s
     start = _start(await _received(websocket, parts.settings, end))
-    call = await _opened(websocket, parts, start.api_key)
+    call = await _opened(websocket, start.api_key)
     wish = LiveRequest(**start.model_dump(exclude={"type", "api_key"}))
     live = await run_in_threadpool(LiveVerification, call, wish)
     try:
@@ -80,14 +77,8 @@ async def _converse(websocket: WebSocket, parts: Parts) -> None:
         await run_in_threadpool(live.abandon)
 
 
-async def _opened(websocket: WebSocket, parts: Parts, api_key: str | None) -> Call:
-    token = token_of(websocket.headers) or api_key
-    origin = websocket.headers.get("origin")
-    if token is None and origin is not None and urlsplit(origin).netloc != websocket.headers.get("host"):
-        # A browser lets any page talk to any WebSocket: what needs no key is for pages of this service only.
-        raise Unauthorized("A page of another origin needs a key")
-    peer = websocket.client.host if websocket.client is not None else None
-    call = await run_in_threadpool(open_call, parts, token, peer)
+async def _opened(websocket: WebSocket, api_key: str | None) -> Call:
+    call = await open_for(websocket, api_key)
     call.need("verify")
     return call
 
