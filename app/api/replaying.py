@@ -37,7 +37,8 @@ _LARGEST_ANSWER: Final = 1 << 20
 """Bytes of an answer that is kept."""
 _NOT_KEPT: Final = frozenset({401, 403, 413, 423, 429})
 """Refusals that say what is so now, and may be otherwise for the retry."""
-_KEPT_HEADERS: Final = frozenset({"content-type", "etag", "location", "link", "retry-after"})
+_OF_ONE_ANSWER: Final = frozenset({"content-length", "date", "server", "x-request-id"})
+"""Headers that are made anew for each answer."""
 
 Opener = Callable[[Request], Awaitable[Call]]
 
@@ -80,13 +81,11 @@ class ReplayMiddleware:
                 return await self._app(scope, receive, send)
             begun = await run_in_threadpool(replays.begin, call, key)
             if isinstance(begun, StoredReplay):
-                answer = await _again(begun, _Body(scope, receive, call.settings.max_upload_bytes), scope)
+                answer = await _again(begun, _Body(scope, receive, _limit(scope, call)), scope)
                 return await answer(scope, receive, send)
         except TimbreError as refusal:
             return await problem(refusal)(scope, receive, send)
-        return await self._first(
-            scope, _Body(scope, receive, call.settings.max_upload_bytes), send, call, key, begun
-        )
+        return await self._first(scope, _Body(scope, receive, _limit(scope, call)), send, call, key, begun)
 
     async def _known(self, scope: Scope) -> Call | None:
         """The call; None for somebody whom the application refuses, in its own words."""
@@ -112,6 +111,12 @@ class ReplayMiddleware:
                 else:
                     await run_in_threadpool(replays.finish, call, key, begun, kept, _speaker_of(scope, kept))
         await answer.flush()
+
+
+def _limit(scope: Scope, call: Call) -> int:
+    """Bytes of the largest body that the path takes."""
+    settings = call.settings
+    return settings.max_import_bytes if scope["path"] == "/v1/imports" else settings.max_upload_bytes
 
 
 async def _again(stored: StoredReplay, body: "_Body", scope: Scope) -> Response:
@@ -230,7 +235,7 @@ class _Answer:
             route=getattr(scope.get("route"), "path_format", "unmatched")[:256],
             fingerprint=self._body.fingerprint(),
             status=start["status"],
-            headers={name: value for name, value in headers if name in _KEPT_HEADERS},
+            headers={name: value for name, value in headers if name not in _OF_ONE_ANSWER},
             body=b"".join(message.get("body", b"") for message in rest),
         )
 

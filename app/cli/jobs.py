@@ -204,7 +204,7 @@ async def _watched(http: httpx.AsyncClient, job: Answer, progress: Progress) -> 
 
 async def _fetch(http: httpx.AsyncClient, job_id: str, file: Path) -> None:
     """The content of an export into a file that only its owner can read."""
-    async with http.stream("GET", f"/v1/exports/{job_id}/content") as response:
+    async with http.stream("GET", f"/v1/jobs/{job_id}/content") as response:
         if not response.is_success:
             raise Refused(f"the export was answered with {response.status_code}")
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:

@@ -146,7 +146,9 @@ class Enrollments(Sessions):
     def delete_enrollment(
         self, tenant_id: str, speaker_id: str, enrollment_id: str, *, by: By = SERVICE
     ) -> StoredSpeaker:
-        """Takes one recording back; the centroid follows. The speaker stays, even without any.
+        """Takes one recording back, from every model that heard it; the centroids follow.
+
+        The speaker stays, even without any.
 
         Returns:
             The speaker after it.
@@ -159,24 +161,21 @@ class Enrollments(Sessions):
         """
 
         def work(session: Session) -> StoredSpeaker:
-            # The model of a row never changes, so it may be read before the locks are taken.
-            model_id = session.scalar(
-                select(Enrollment.model_id).where(Enrollment.enrollment_id == enrollment_id)
-            )
-            galleries = lock_galleries(session, tenant_id, model_id) if model_id is not None else {}
+            galleries = lock_galleries(session, tenant_id)  # other models may have heard the clip as well
             speaker = lock_speaker(session, tenant_id, speaker_id)
             if speaker is None:
                 raise SpeakerNotFound(speaker_id)
-            gone = session.execute(
-                delete(Enrollment)
-                .where(Enrollment.enrollment_id == enrollment_id, Enrollment.speaker_key == speaker.key)
-                .returning(Enrollment.model_id, Enrollment.audio_sha256)
-            ).one_or_none()
-            if gone is None:
+            mine = Enrollment.speaker_key == speaker.key
+            named = select(Enrollment.audio_sha256).where(mine, Enrollment.enrollment_id == enrollment_id)
+            clip = session.scalar(named)
+            if clip is None:
                 raise EnrollmentNotFound(speaker_id, enrollment_id)
             forget_in_jobs(session, tenant_id, speaker_id)
-            _drop_recordings_without_takes(session, speaker.key, gone.audio_sha256)
-            derive_centroids(session, self._vault, speaker, {gone.model_id}, galleries)
+            takes = delete(Enrollment).where(mine, Enrollment.audio_sha256 == clip)
+            heard_by = set(session.scalars(takes.returning(Enrollment.model_id)))
+            kept = Recording.speaker_key == speaker.key, Recording.audio_sha256 == clip
+            session.execute(delete(Recording).where(*kept))
+            derive_centroids(session, self._vault, speaker, heard_by, galleries)
             touch(speaker)
             facts = {"enrollment_id": enrollment_id}
             record(session, self._vault, tenant_id, by, "enrollment.deleted", speaker_id, facts)
@@ -269,16 +268,6 @@ def keep_recording(
         row.created_at = datetime.now(UTC)
         session.add(row)
         session.flush()
-
-
-def _drop_recordings_without_takes(session: Session, speaker_key: int, audio_sha256: str) -> None:
-    same = Enrollment.speaker_key == speaker_key, Enrollment.audio_sha256 == audio_sha256
-    if session.scalar(select(Enrollment.enrollment_id).where(*same).limit(1)) is None:
-        session.execute(
-            delete(Recording).where(
-                Recording.speaker_key == speaker_key, Recording.audio_sha256 == audio_sha256
-            )
-        )
 
 
 def _row(

@@ -22,7 +22,7 @@ def export(client: httpx.Client, **wish: Any) -> str:
 
 
 def lines(client: httpx.Client, job_id: str) -> list[dict[str, Any]]:
-    answer = client.get(f"/v1/exports/{job_id}/content")
+    answer = client.get(f"/v1/jobs/{job_id}/content")
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("application/x-ndjson")
     return [json.loads(line) for line in answer.text.splitlines()]
@@ -66,7 +66,7 @@ def test_an_export_comes_back_by_an_import(
     with serving(settings) as client:
         enroll(client, "ada", 1, display_name="Ada", metadata='{"group": "a"}', consent="form 7")
         enroll(client, "bob", 2)
-        content = client.get(f"/v1/exports/{export(client, include_audio=True)}/content").content
+        content = client.get(f"/v1/jobs/{export(client, include_audio=True)}/content").content
     elsewhere = settings_for(
         models_dir,
         f"sqlite:///{tmp_path / 'elsewhere.db'}",
@@ -95,28 +95,28 @@ def test_a_deletion_takes_the_export_along(client: httpx.Client, shared_settings
     (file,) = (path for path in shared_settings.jobs_dir.iterdir() if path.stem == everybody)
     assert b"ada" not in file.read_bytes(), "it lies sealed"
     assert client.delete("/v1/speakers/ada").status_code < 300
-    assert_problem(client.get(f"/v1/exports/{everybody}/content"), 404, "job_not_found")
+    assert_problem(client.get(f"/v1/jobs/{everybody}/content"), 404, "job_not_found")
     assert client.get(f"/v1/jobs/{everybody}").json()["problem"]["code"] == "export_gone"
     assert len(lines(client, bob)) == 3, "nobody in it was deleted"
     assert client.delete(f"/v1/jobs/{bob}").status_code == 204
     assert not (shared_settings.jobs_dir / f"{bob}.sealed").exists()
-    assert_problem(client.get(f"/v1/exports/{bob}/content"), 404, "job_not_found")
+    assert_problem(client.get(f"/v1/jobs/{bob}/content"), 404, "job_not_found")
 
 
 def test_the_content_of_another_job_or_of_none(client: httpx.Client) -> None:
     imported = start(client, json_lines({"speaker_id": "ada", "audio": clip(1)}))
     ended(client, imported)
-    assert_problem(client.get(f"/v1/exports/{imported}/content"), 404, "job_not_found")
-    assert_problem(client.get(f"/v1/exports/{'0' * 32}/content"), 404, "job_not_found")
+    assert_problem(client.get(f"/v1/jobs/{imported}/content"), 404, "job_not_found")
+    assert_problem(client.get(f"/v1/jobs/{'0' * 32}/content"), 404, "job_not_found")
 
 
 def test_an_export_that_waits_has_no_content_yet(models_dir: Path, sqlite_url: str) -> None:
     with serving(settings_for(models_dir, sqlite_url, job_workers=0)) as client:
         job_id = client.post("/v1/exports", json={}).json()["job_id"]
-        refused = assert_problem(client.get(f"/v1/exports/{job_id}/content"), 409, "job_running")
+        refused = assert_problem(client.get(f"/v1/jobs/{job_id}/content"), 409, "job_running")
         assert refused["reasons"][0]["status"] == "queued"
         client.post(f"/v1/jobs/{job_id}:cancel")
-        none = assert_problem(client.get(f"/v1/exports/{job_id}/content"), 409, "job_without_result")
+        none = assert_problem(client.get(f"/v1/jobs/{job_id}/content"), 409, "job_without_result")
         assert none["reasons"][0]["status"] == "cancelled"
 
 

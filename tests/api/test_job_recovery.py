@@ -199,7 +199,7 @@ def test_an_export_goes_on_behind_what_was_counted(models_dir: Path, database_ur
     silence(idle)
     with serving(idle.model_copy(update={"job_workers": 1})) as client:
         assert ended(client, job_id)["counts"] == {"exported": 120}
-        content = client.get(f"/v1/exports/{job_id}/content").text
+        content = client.get(f"/v1/jobs/{job_id}/content").text
         found = [json.loads(line)["speaker_id"] for line in content.splitlines()]
         assert found == [f"s{number:03}" for number in range(120)]
 

@@ -121,6 +121,16 @@ def test_a_deleted_recording_does_not_come_back(client: httpx.Client) -> None:
     assert len(takes) == 2, "one under each model"
 
 
+def test_a_recording_that_is_deleted_goes_from_both_models(client: httpx.Client) -> None:
+    reembed(client)
+    first = client.get("/v1/speakers/ada/enrollments").json()["enrollments"][0]
+    assert first["model_id"].startswith("tiny")
+    assert client.delete(f"/v1/speakers/ada/enrollments/{first['enrollment_id']}").status_code == 204
+    takes = client.get("/v1/speakers/ada/enrollments").json()["enrollments"]
+    assert len(takes) == 2, "the other recording, under each model"
+    assert coverage(client) == (1, 1, 0), "neither model has enough of ada"
+
+
 def test_an_unknown_model(client: httpx.Client) -> None:
     refused = client.post("/v1/reembed-jobs", json={"model": "none"})
     assert_problem(refused, 404, "model_not_found")

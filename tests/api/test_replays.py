@@ -1,5 +1,7 @@
 """Idempotency keys, over HTTP, on both databases: a retry is answered as the first request was."""
 
+import base64
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -97,6 +99,15 @@ def test_a_refusal_is_remembered_too(client: httpx.Client, rows: Session) -> Non
     assert again.headers["content-type"] == "application/problem+json"
 
 
+def test_a_repeated_answer_has_the_headers_of_the_first(client: httpx.Client, rows: Session) -> None:
+    path = "/speaker/verification/v2.0/text-independent/profiles"
+    first, again = (client.post(path, content=b"{", headers=KEY) for _ in range(2))
+    own = {"date", "x-request-id", "idempotency-replayed"}
+    assert first.headers.keys() == again.headers.keys() - {"idempotency-replayed"}
+    for name in first.headers.keys() - own:
+        assert again.headers[name] == first.headers[name]
+
+
 def test_a_deletion_takes_the_kept_answers_along(client: httpx.Client, rows: Session) -> None:
     assert post(client, clip(1), speaker_id="ada").status_code == 201
     (row,) = kept(rows)
@@ -192,3 +203,14 @@ def test_the_digest_is_blind_to_the_boundary_only() -> None:
             assert digest(boundary, envelope(boundary, b"voice"), step) == one
     assert digest(b"abcab", envelope(b"abcab", b"voices"), 3) != one
     assert digest(b"", b"voice", 2) == digest(b"", b"voice", 5) != digest(b"", b"void", 2)
+
+
+def test_an_import_may_be_larger_than_an_upload(client: httpx.Client, rows: Session) -> None:
+    line = json.dumps({"speaker_id": "ada", "audio": base64.b64encode(clip(1)).decode()}).encode() + b"\n"
+    body = line + b"\n" * 2_000_000  # more than a recording may have
+    first = client.post("/v1/imports", content=body, headers=KEY)
+    again = client.post("/v1/imports", content=body, headers=KEY)
+    assert first.status_code == again.status_code == 202, first.text
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.json()["job_id"] == first.json()["job_id"]
+    assert client.get(first.headers["location"]).status_code == 200

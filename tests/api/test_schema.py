@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from app.main import create_app
 from tests.api.fuzzing import fuzz, fuzz_app
 from tests.served import settings_for
 
 
+@pytest.mark.timeout(400)
 def test_schemathesis_finds_nothing(models_dir: Path, sqlite_url: str) -> None:
     settings = settings_for(models_dir, sqlite_url)
     operations = [each for item in create_app(settings).openapi()["paths"].values() for each in item]

@@ -7,6 +7,7 @@ import pytest
 
 from tests.clients.conftest import CLIENTS, Service, assert_first_steps, run
 
+pytestmark = pytest.mark.timeout(400)  # a package index may be slow
 EXAMPLE = CLIENTS / "python" / "examples" / "first_steps.py"
 
 

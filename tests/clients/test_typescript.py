@@ -9,6 +9,7 @@ import pytest
 
 from tests.clients.conftest import CLIENTS, Service, assert_first_steps, run
 
+pytestmark = pytest.mark.timeout(400)  # a package index may be slow
 SOURCE = CLIENTS / "typescript"
 
 

@@ -1,4 +1,4 @@
-"""/v1/exports."""
+"""/v1/exports, and what came of one."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ from app.api.schemas.jobs import ExportWish, JobAnswer
 from app.service import exports
 from app.service.jobs import JobView
 
-router = APIRouter(prefix="/v1/exports", tags=["jobs"])
+router = APIRouter(prefix="/v1", tags=["jobs"])
 _LINES = "application/x-ndjson"
 _CONTENT: Final = answers(
     200, None, (*ALWAYS, *STORED, errors.JobNotFound, errors.JobRunning, errors.JobWithoutResult)
@@ -34,7 +34,7 @@ _CONTENT[200] |= {
 
 
 @router.post(
-    "",
+    "/exports",
     status_code=202,
     response_model=JobAnswer,
     responses=answers(
@@ -58,7 +58,7 @@ async def start_export(request: Request, response: Response, call: Administering
 
 
 @router.get(
-    "/{job_id}/content",
+    "/jobs/{job_id}/content",  # under the job, because it goes with it
     response_class=StreamingResponse,
     responses=_CONTENT,
 )
