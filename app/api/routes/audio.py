@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from app.api import examples
-from app.api.answers import quality_answer
+from app.api.answers.voices import quality_answer
 from app.api.fields import QualityFields
 from app.api.operations import ALWAYS, DECODED, answers, recordings
 from app.api.problems import reasons_of

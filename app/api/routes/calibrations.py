@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
-from app.api.decision_answers import calibration_answer, calibrations_answer
+from app.api.answers.decisions import calibration_answer, calibrations_answer
 from app.api.examples.decisions import APPLIED, CALIBRATION, CALIBRATIONS
 from app.api.operations import ALWAYS, STORED, answers
 from app.api.routes.common import Administering, Reading, located

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
+from app.api.answers.decisions import feedback_answer
 from app.api.bodies import json_body, read_json
-from app.api.decision_answers import feedback_answer
 from app.api.examples import DECISION_ID
 from app.api.examples.decisions import FEEDBACK
 from app.api.operations import ALWAYS, STORED, answers

@@ -7,9 +7,9 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
+from app.api.answers.jobs import job_answer
 from app.api.bodies import json_body, read_json
 from app.api.examples import jobs as examples
-from app.api.job_answers import job_answer
 from app.api.operations import ALWAYS, STORED, answers
 from app.api.routes.common import Administering, located
 from app.api.routes.jobs import JobId

@@ -7,7 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
-from app.api.answers import audit_answer, chain_answer, erasures_answer, policy_answer, receipt_answer
+from app.api.answers.governance import (
+    audit_answer,
+    chain_answer,
+    erasures_answer,
+    policy_answer,
+    receipt_answer,
+)
 from app.api.bodies import json_body, read_json
 from app.api.examples.governance import AUDIT, CHAIN, ERASURE, ERASURES, POLICY
 from app.api.fields import SpeakerIdField

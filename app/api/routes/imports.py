@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
+from app.api.answers.jobs import job_answer
 from app.api.examples import jobs as examples
-from app.api.job_answers import job_answer
 from app.api.operations import ALWAYS, STORED, answers
 from app.api.routes.common import Enrolling, located
 from app.api.schemas.jobs import JobAnswer

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
+from app.api.answers.jobs import job_answer, job_rows_answer, jobs_answer
 from app.api.examples import jobs as examples
-from app.api.job_answers import job_answer, job_rows_answer, jobs_answer
 from app.api.operations import ALWAYS, STORED, answers
 from app.api.routes.common import calling
 from app.api.schemas.jobs import JobAnswer, JobRowsAnswer, JobsAnswer

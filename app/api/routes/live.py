@@ -11,7 +11,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from app.api.answers import verify_answer
+from app.api.answers.voices import verify_answer
 from app.api.problems import STATUS, invalid_values, problem_document
 from app.api.routes.common import open_for
 from app.api.schemas.live import LiveDecisionFrame, LiveProgressFrame, LiveStart

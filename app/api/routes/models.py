@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import errors
 from app.api import examples
-from app.api.answers import activation_answer, models_answer
+from app.api.answers.models import activation_answer, models_answer
 from app.api.operations import ALWAYS, STORED, answers
 from app.api.routes.common import Administering, Reading
 from app.api.schemas.service import ActivationAnswer, ModelsAnswer

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
-from app.api.decision_answers import operating_points_answer
+from app.api.answers.decisions import operating_points_answer
 from app.api.examples.decisions import OPERATING_POINTS
 from app.api.fields import Rate
 from app.api.operations import ALWAYS, STORED, answers

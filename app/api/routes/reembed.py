@@ -6,9 +6,9 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
+from app.api.answers.jobs import coverage_answer, job_answer
 from app.api.bodies import json_body, read_json
 from app.api.examples import jobs as examples
-from app.api.job_answers import coverage_answer, job_answer
 from app.api.operations import ALWAYS, STORED, answers
 from app.api.routes.common import Administering, Reading, located
 from app.api.schemas.jobs import CoverageAnswer, JobAnswer, ReembedWish

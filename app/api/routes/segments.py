@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 
 from app import errors
 from app.api import examples
-from app.api.answers import segments_answer
+from app.api.answers.voices import segments_answer
 from app.api.fields import SegmentsFields
 from app.api.lanes import Lane, lane_of
 from app.api.operations import ALWAYS, EMBEDDED, STORED, answers, recordings

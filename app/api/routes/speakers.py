@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import errors
 from app.api import examples
-from app.api.answers import enrollments_answer, speaker_answer, speakers_answer
+from app.api.answers.speakers import enrollments_answer, speaker_answer, speakers_answer
 from app.api.bodies import json_body, read_json
 from app.api.operations import ALWAYS, STORED, answers
 from app.api.patches import (

@@ -7,7 +7,8 @@ from starlette.concurrency import run_in_threadpool
 
 from app import errors
 from app.api import examples
-from app.api.answers import disclosure_answer, opted_answer, speaker_answer
+from app.api.answers.governance import disclosure_answer, opted_answer
+from app.api.answers.speakers import speaker_answer
 from app.api.bodies import json_body, read_json
 from app.api.examples.governance import DISCLOSURE, OPTED_OUT
 from app.api.operations import ALWAYS, STORED, answers

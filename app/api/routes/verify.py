@@ -5,7 +5,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import errors
 from app.api import examples
-from app.api.answers import verify_answer
+from app.api.answers.voices import verify_answer
 from app.api.fields import VerifyFields
 from app.api.operations import ALWAYS, EMBEDDED, STORED, answers, recordings
 from app.api.routes.common import Verifying, main_call

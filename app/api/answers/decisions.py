@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.api.answers import model_answer
+from app.api.answers.voices import model_answer
 from app.api.schemas.decisions import (
     CalibrationAnswer,
     CalibrationFigures,

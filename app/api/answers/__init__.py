@@ -1,0 +1,1 @@
+"""What the use cases return → the JSON of the answers, one file for each resource."""

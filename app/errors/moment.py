@@ -1,0 +1,92 @@
+"""The moment, and the start."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from app.errors.root import TimbreError
+
+
+class Unavailable(TimbreError):
+    """The service cannot answer now; the same request may succeed later."""
+
+    retry_after_s: ClassVar[int] = 1
+
+
+@dataclass(eq=False)
+class ModelNotReady(Unavailable):
+    code = "model_not_ready"
+    message = "The model is still loading. Try again in a moment."
+
+
+@dataclass(eq=False)
+class IndexNotReady(Unavailable):
+    code = "index_not_ready"
+    message = "The index is being rebuilt. Try again in a moment."
+
+
+@dataclass(eq=False)
+class StorageUnavailable(Unavailable):
+    code = "storage_unavailable"
+    message = "The database does not answer. Nothing was stored; try again."
+
+
+@dataclass(eq=False)
+class Overloaded(Unavailable):
+    code = "overloaded"
+    message = "All {workers} workers are busy and {waiting} requests wait. Try again in {retry_after_s} s."
+    workers: int
+    waiting: int
+    retry_after_s: int = 1  # type: ignore[misc]
+
+
+@dataclass(eq=False)
+class InferenceTimeout(Unavailable):
+    code = "inference_timeout"
+    message = "The model did not answer within {limit_s:.1f} s. Try again or send a shorter recording."
+    limit_s: float
+
+
+class StartupError(TimbreError):
+    """The service must not start like this; never sent over HTTP."""
+
+
+@dataclass(eq=False)
+class ModelInvalid(StartupError):
+    code = "model_invalid"
+    message = "The model in {path} cannot be used: {problem}."
+    path: str
+    problem: str
+
+
+@dataclass(eq=False)
+class ProviderUnavailable(StartupError):
+    code = "provider_unavailable"
+    message = (
+        "{requested} was asked for but the model runs on {actual}. Install the CUDA libraries "
+        "(pip install 'timbre[gpu]') or set TIMBRE_PROVIDER=cpu."
+    )
+    requested: str
+    actual: str
+
+
+@dataclass(eq=False)
+class SchemaOutdated(StartupError):
+    code = "schema_outdated"
+    message = "The database stands at migration {found}, the program needs {needed}. Run: timbre migrate"
+    found: str
+    needed: str
+
+
+@dataclass(eq=False)
+class MigrationsMissing(StartupError):
+    code = "migrations_missing"
+    message = "The migrations are not in {path}. Install Timbre with the alembic folder beside app."
+    path: str
+
+
+@dataclass(eq=False)
+class MasterKeyInvalid(StartupError):
+    code = "master_key_invalid"
+    message = "The master key of {name} cannot be used: {problem}. Put back the key of this database."
+    name: str
+    problem: str
