@@ -7,24 +7,18 @@ scores and the fitted ones cost on speakers that neither has seen of this set, a
 about at the thresholds for a false-match rate of 5 %.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import closing
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from app.embedder import Embedder
-from app.errors import TimbreError
-from app.scoring import Calibration, load_calibration, read_calibration
+from app.scoring import Calibration, read_calibration
 from app.scoring.intervals import Names
 from app.scoring.own_trials import OwnTrials, Takes, gallery_trials
 from app.scoring.rates import Floats, cllr
 from app.scoring.refit import refit
-from training.corpus import read_sources
-from training.scored import add_enrolment_option, add_reading_options, read_features
+from training.studies import Study, run_study
 
 FMR: Final = 0.05
 _LEAST: Final = 30, 300, 10
@@ -78,39 +72,20 @@ def _half(fitted: OwnTrials, unseen: OwnTrials, base: Calibration) -> list[float
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.own_galleries",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_reading_options(parser)
-    add_enrolment_option(parser)
-    args = parser.parse_args(arguments)
-    try:
-        print(_run(args))
-    except (ValueError, OSError, TimbreError) as problem:
-        print(f"training.own_galleries: {problem}", file=sys.stderr)
-        return 2
-    return 0
+    return run_study("training.own_galleries", __doc__, _report, arguments)
 
 
-def _run(args: argparse.Namespace) -> str:
-    everything = read_sources(args.corpus)
-    split = any(source.split == "dev" for source in everything)
-    sources = [source for source in everything if source.split == "dev" or not split]
-    base = load_calibration(Path(args.model) / "calibration.json")
-    with closing(Embedder.load(args.model, workers=args.threads)) as embedder:
-        features, _ = read_features(sources, embedder, threads=args.threads, cache=args.cache)
+def _report(study: Study) -> str:
     rows = {}
-    for name in sorted({source.set_name for source in sources}):
-        own = [s for s in sources if s.set_name == name and s.utterance_id in features]
-        heard = [features[source.utterance_id] for source in own]
+    for name in sorted({source.set_name for source in study.sources}):
+        own = [s for s in study.sources if s.set_name == name and s.utterance_id in study.features]
+        heard = [study.features[source.utterance_id] for source in own]
         speakers: Names = np.array([source.speaker_id for source in own], np.str_)
         spoken = np.array([f.speech_s for f in heard])
         takes = Takes(
             speakers[spoken > 0], np.stack([f.embedding for f in heard])[spoken > 0], spoken[spoken > 0]
         )
-        found = tried(takes, base, args.enroll_speech)
+        found = tried(takes, study.calibration, study.enroll_speech_s)
         if found is not None:
             rows[name] = found
     if not rows:

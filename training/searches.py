@@ -7,23 +7,20 @@ recordings of those who were not drawn, and counts for how many of them somebody
 formula takes the comparisons of a search for independent; `FPIR = 1 - (1 - FMR)^size`.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from app.embedder import Embedder
-from app.errors import TimbreError, UnsupportedRate
-from app.scoring import Calibration, centroid, load_calibration
+from app.errors import UnsupportedRate
+from app.scoring import Calibration, centroid
 from app.scoring.points import fpir_of
 from app.scoring.rates import Floats
-from training.corpus import Source, read_sources
-from training.scored import Features, add_enrolment_option, add_reading_options, read_features
+from training.corpus import Source
+from training.scored import Features
+from training.studies import Study, run_study
 
 SIZES: Final = (10, 30, 100, 300)
 RATES: Final = (0.01, 0.05, 0.1, 0.2)
@@ -169,31 +166,13 @@ def _promise_row(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.searches",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_reading_options(parser)
-    add_enrolment_option(parser)
-    args = parser.parse_args(arguments)
-    try:
-        print(_run(args))
-    except (ValueError, OSError, TimbreError) as problem:
-        print(f"training.searches: {problem}", file=sys.stderr)
-        return 2
-    return 0
+    return run_study("training.searches", __doc__, _report, arguments)
 
 
-def _run(args: argparse.Namespace) -> str:
-    everything = read_sources(args.corpus)
-    split = any(source.split == "dev" for source in everything)
-    sources = [source for source in everything if source.split == "dev" or not split]
-    calibration = load_calibration(Path(args.model) / "calibration.json")
-    with closing(Embedder.load(args.model, workers=args.threads)) as embedder:
-        features, _ = read_features(sources, embedder, threads=args.threads, cache=args.cache)
-    homes = {source.utterance_id: source.set_name for source in sources}
-    return report(voices_of(sources, homes, features, args.enroll_speech), calibration)
+def _report(study: Study) -> str:
+    homes = {source.utterance_id: source.set_name for source in study.sources}
+    voices = voices_of(study.sources, homes, study.features, study.enroll_speech_s)
+    return report(voices, study.calibration)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,12 @@ _PUBLIC: Final = ("/docs", "/openapi.json")
 """The same for everybody."""
 _CLIENT_GONE: Final = 499
 """Status in log and metrics of a request whose client left before its end; nobody receives it."""
+_SWITCHED: Final = 101
+_NOT_TAKEN: Final = 403
+"""What the server answers to the handshake of a WebSocket that nobody takes."""
+_BEGINNINGS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_FAILED: Final = 1011
+"""Close code of a WebSocket whose service failed. Source: RFC 6455, section 7.4.1."""
 
 
 class RequestMiddleware:
@@ -36,53 +42,23 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection, or the application's start and end."""
-        if scope["type"] == "http":
-            await self._request(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._conversation(scope, receive, send)
+        if scope["type"] in {"http", "websocket"}:
+            await self._connection(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _connection(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or one conversation over a WebSocket: both get an id, and one log line at the end."""
         trace = Trace(request_id=_request_id(scope))
         status = 0
         started = time.perf_counter()
 
         async def sending(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                _mark(scope, message, trace)
-            await send(message)
-
-        with tracing(trace):
-            try:
-                await self._app(scope, receive, sending)
-            except ClientDisconnect:
-                status = _CLIENT_GONE
-                trace.code = "client_disconnected"
-            except Exception as error:
-                trace.code = INTERNAL_CODE
-                _log_failure(trace.request_id, error)
-                if not status:
-                    document = internal_document(trace.request_id)
-                    answer = JSONResponse(document, status_code=500, media_type=MEDIA_TYPE)
-                    await answer(scope, receive, sending)
-                status = 500
-        _record(scope, scope["method"], status, time.perf_counter() - started, trace)
-
-    async def _conversation(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A WebSocket: its id travels with the answer to the handshake; one log line at its end."""
-        trace = Trace(request_id=_request_id(scope))
-        status = 403  # what the server answers to a handshake that nobody takes
-        started = time.perf_counter()
-
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] in {"websocket.accept", "websocket.http.response.start"}:
-                status = message.get("status", 101)
+            if message["type"] in _BEGINNINGS:
+                status = message.get("status", _SWITCHED)
                 message.setdefault("headers", [])
                 _mark(scope, message, trace)
             await send(message)
@@ -96,10 +72,9 @@ class RequestMiddleware:
             except Exception as error:
                 trace.code = INTERNAL_CODE
                 _log_failure(trace.request_id, error)
+                await _say_failed(scope, receive, sending, trace.request_id, begun=bool(status))
                 status = 500
-                with contextlib.suppress(RuntimeError):  # it is closed already
-                    await send({"type": "websocket.close", "code": 1011})
-        _record(scope, "WEBSOCKET", status, time.perf_counter() - started, trace)
+        _record(scope, status or _NOT_TAKEN, time.perf_counter() - started, trace)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Say in one line why the service does not start; the server would print a traceback."""
@@ -130,7 +105,18 @@ def _mark(scope: Scope, message: Message, trace: Trace) -> None:
         headers.update(ending.headers())
 
 
-def _record(scope: Scope, method: str, status: int, seconds: float, trace: Trace) -> None:
+async def _say_failed(scope: Scope, receive: Receive, send: Send, request_id: str, *, begun: bool) -> None:
+    """Tell the other end that the service failed, where it can still be told."""
+    if scope["type"] == "websocket":
+        with contextlib.suppress(RuntimeError):  # it is closed already
+            await send({"type": "websocket.close", "code": _FAILED})
+    elif not begun:
+        document = internal_document(request_id)
+        await JSONResponse(document, status_code=500, media_type=MEDIA_TYPE)(scope, receive, send)
+
+
+def _record(scope: Scope, status: int, seconds: float, trace: Trace) -> None:
+    method = scope.get("method", "WEBSOCKET")
     matched = scope.get("route")
     route = getattr(matched, "path_format", getattr(matched, "path", "unmatched"))
     metrics: Metrics | None = getattr(scope["app"].state, "metrics", None)

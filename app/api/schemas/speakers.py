@@ -50,7 +50,7 @@ class SpeakersAnswer(Answer):
 
 
 class Enrollment(Answer):
-    """One recording that was enrolled. The recording itself is not kept."""
+    """One recording that was enrolled. The recording itself is kept only where the tenant asks for it."""
 
     enrollment_id: str
     model_id: str
