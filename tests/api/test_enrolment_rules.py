@@ -12,14 +12,6 @@ from tests.served import assert_problem, audio, clip, enroll, serving, settings_
 SHIPPED = Path(__file__).parents[2] / "models"
 
 
-@pytest.fixture
-def policy(client: httpx.Client) -> Iterator[httpx.Client]:
-    """A client whose tenant's rules may be changed; they are the settings' again afterwards."""
-    yield client
-    own = client.get("/v1/policy").json()["own"]
-    assert client.patch("/v1/policy", json=dict.fromkeys(own)).status_code == 200
-
-
 def rules(client: httpx.Client, **changes: object) -> None:
     answer = client.patch("/v1/policy", json=changes)
     assert answer.status_code == 200, answer.text
@@ -65,12 +57,12 @@ def test_the_second_voice_of_one_request_is_the_one_refused(client: httpx.Client
     assert partly.json()["enrollments_count"] == 2
 
 
-def test_the_policy_may_warn_or_say_nothing(policy: httpx.Client) -> None:
-    enroll(policy, "ada", voice=1)
+def test_the_policy_may_warn_or_say_nothing(client: httpx.Client) -> None:
+    enroll(client, "ada", voice=1)
     for rule, codes in (("warn", ["enrollment_inconsistent"]), ("allow", [])):
-        rules(policy, inconsistent=rule)
+        rules(client, inconsistent=rule)
         data = {"speaker_id": "ada", "dry_run": "true"}
-        verdict = policy.post("/enroll", files=audio(clip(8)), data=data).json()["enrollments"][0]
+        verdict = client.post("/enroll", files=audio(clip(8)), data=data).json()["enrollments"][0]
         assert verdict["accepted"]
         assert [doubt["code"] for doubt in verdict["doubts"]] == codes
         assert verdict["warnings"] == codes
@@ -86,30 +78,30 @@ def test_replacing_is_not_measured_by_what_it_replaces(client: httpx.Client) -> 
 # ---------------------------------------------------------------- the same voice under another id
 
 
-def test_a_voice_that_is_enrolled_elsewhere_is_told_or_refused(policy: httpx.Client) -> None:
-    rules(policy, same_voice="warn")
-    enroll(policy, "ada", voice=1)
-    told = policy.post("/enroll", files=audio(clip(1, 6)), data={"speaker_id": "eve"})
+def test_a_voice_that_is_enrolled_elsewhere_is_told_or_refused(client: httpx.Client) -> None:
+    rules(client, same_voice="warn")
+    enroll(client, "ada", voice=1)
+    told = client.post("/enroll", files=audio(clip(1, 6)), data={"speaker_id": "eve"})
     assert told.status_code == 201
     (doubt,) = told.json()["enrollments"][0]["doubts"]
     assert (doubt["code"], doubt["speaker_id"]) == ("voice_already_enrolled", "ada")
     assert doubt["score"] >= doubt["threshold"]
-    rules(policy, same_voice="refuse")
-    refused = policy.post("/enroll", files=audio(clip(1, 7)), data={"speaker_id": "mallory"})
+    rules(client, same_voice="refuse")
+    refused = client.post("/enroll", files=audio(clip(1, 7)), data={"speaker_id": "mallory"})
     document = assert_problem(refused, 409, "voice_already_enrolled")
     assert document["reasons"][0]["speaker_id"] == "ada"
-    assert policy.get("/v1/speakers/mallory").status_code == 404
-    assert policy.post("/enroll", files=audio(clip(1, 7)), data={"speaker_id": "ada"}).status_code == 201
-    assert policy.post("/enroll", files=audio(clip(4)), data={"speaker_id": "bob"}).status_code == 201
+    assert client.get("/v1/speakers/mallory").status_code == 404
+    assert client.post("/enroll", files=audio(clip(1, 7)), data={"speaker_id": "ada"}).status_code == 201
+    assert client.post("/enroll", files=audio(clip(4)), data={"speaker_id": "bob"}).status_code == 201
 
 
 def test_the_same_clip_under_another_id_is_noticed_before_there_is_enough_speech(
-    policy: httpx.Client,
+    client: httpx.Client,
 ) -> None:
-    rules(policy, same_voice="refuse")
-    enroll(policy, "ada", voice=1, takes=1)
-    assert policy.get("/v1/speakers/ada").json()["status"] == "enrolling"
-    refused = policy.post("/enroll", files=audio(clip(1)), data={"speaker_id": "eve"})
+    rules(client, same_voice="refuse")
+    enroll(client, "ada", voice=1, takes=1)
+    assert client.get("/v1/speakers/ada").json()["status"] == "enrolling"
+    refused = client.post("/enroll", files=audio(clip(1)), data={"speaker_id": "eve"})
     assert assert_problem(refused, 409, "voice_already_enrolled")["reasons"][0]["similarity"] == 1.0
 
 
