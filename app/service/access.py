@@ -85,7 +85,7 @@ def _opened(parts: Parts, tenant: StoredTenant, caller: Caller, policy: Policy) 
         # The folder of a model that was activated is gone or damaged here; nothing about it is the caller's.
         raise ModelNotReady from problem
     with stage("store"):
-        calibration = calibration_in_force(parts.repository, tenant.tenant_id, serving)
+        calibration = calibration_in_force(parts.repository, tenant, serving)
     return Call(parts, tenant, caller, policy, serving, calibration)
 
 

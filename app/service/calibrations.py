@@ -16,6 +16,7 @@ from app.service.trace import stage
 from app.store import Repository
 from app.store.calibrations import StoredCalibration
 from app.store.feedback import Confirmed
+from app.store.records import StoredTenant
 
 LEAST_TARGETS: Final = 30
 LEAST_IMPOSTORS: Final = 300
@@ -30,25 +31,25 @@ _read: Final[dict[str, Calibration]] = {}
 """Calibrations by their id; what stands under an id never changes."""
 
 
-def calibration_in_force(repository: Repository, tenant_id: str, serving: Serving) -> Calibration:
+def calibration_in_force(repository: Repository, tenant: StoredTenant, serving: Serving) -> Calibration:
     """What scores mean to a tenant now: the calibration that was applied, or the model's own.
 
-    Costs one small query; the content is read once.
+    The content is read once; which one it is came with the tenant.
 
     Args:
         repository: The store.
-        tenant_id: Whose.
+        tenant: Whose.
         serving: The model that serves the tenant; calibrations of other models do not count.
 
     Raises:
         StorageUnavailable: The database does not answer.
     """
-    calibration_id = repository.applied_calibration(tenant_id, serving.model_id)
+    calibration_id = tenant.calibrations.get(serving.model_id)
     if calibration_id is None:
         return serving.calibration
     found = _read.get(calibration_id)
     if found is None:
-        found = read_calibration(repository.get_calibration(tenant_id, calibration_id).content)
+        found = read_calibration(repository.get_calibration(tenant.tenant_id, calibration_id).content)
         if len(_read) >= _MOST_READ:
             _read.clear()
         _read[calibration_id] = found

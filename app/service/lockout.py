@@ -11,26 +11,22 @@ from app.errors import VerificationLocked
 from app.scoring import VerifyDecision
 from app.service.call import Call
 from app.service.trace import stage
+from app.store.records import StoredCentroid
 
 
-def refuse_locked(call: Call, speaker_id: str, speaker_key: int) -> None:
+def refuse_locked(call: Call, known: StoredCentroid) -> None:
     """Go on unless the speaker is locked.
 
     Raises:
         VerificationLocked: Too many verifications failed, and the time to wait is not over.
-        StorageUnavailable: The database does not answer.
     """
-    if not call.policy.lockout_after:
-        return
-    with stage("store"):
-        lock = call.repository.lock_of(speaker_key)
-    if lock.locked_until is not None:
-        left_s = (lock.locked_until - datetime.now(UTC)).total_seconds()
+    if call.policy.lockout_after and known.lock.locked_until is not None:
+        left_s = (known.lock.locked_until - datetime.now(UTC)).total_seconds()
         if left_s > 0:
-            raise VerificationLocked(speaker_id, lock.failures, math.ceil(left_s))
+            raise VerificationLocked(known.speaker_id, known.lock.failures, math.ceil(left_s))
 
 
-def count_decision(call: Call, speaker_key: int, decision: VerifyDecision) -> None:
+def count_decision(call: Call, known: StoredCentroid, decision: VerifyDecision) -> None:
     """Count a failure, or forgive those before after a success.
 
     Raises:
@@ -43,7 +39,10 @@ def count_decision(call: Call, speaker_key: int, decision: VerifyDecision) -> No
     with stage("store"):
         if decision == "reject":
             call.repository.count_failure(
-                speaker_key, call.policy.lockout_after, settings.lockout_first_s, settings.lockout_longest_s
+                known.speaker_key,
+                call.policy.lockout_after,
+                settings.lockout_first_s,
+                settings.lockout_longest_s,
             )
-        elif call.repository.lock_of(speaker_key).failures:
-            call.repository.forgive_failures(speaker_key)
+        elif known.lock.failures:
+            call.repository.forgive_failures(known.speaker_key)

@@ -93,7 +93,7 @@ def _score(
     again: Callable[[Call, Heard], Outcome],
 ) -> None:
     serving = call.parts.shelf.serving(name)
-    calibration = calibration_in_force(call.repository, call.tenant_id, serving)
+    calibration = calibration_in_force(call.repository, call.tenant, serving)
     silent = call.policy.model_copy(update={"audit_decisions": False})
     other = replace(call, serving=serving, calibration=calibration, policy=silent)
     embedding = serving.embedder.embed(heard.utterance.waveform)

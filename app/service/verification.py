@@ -56,6 +56,8 @@ class Verification:
     explanation: tuple[Remark, ...]
     decided: Decided
     """What the decision_id carries."""
+    against: StoredCentroid | None
+    """The enrolled speaker as it was compared; None with a second recording."""
 
 
 def verify(call: Call, request: VerificationRequest) -> Verification:
@@ -115,7 +117,7 @@ def admit(call: Call, request: VerificationRequest) -> Threshold:
     threshold = _threshold(call, request)
     if request.speaker_id is not None:
         known = _enrolled(call, check_speaker_id(request.speaker_id))
-        refuse_locked(call, known.speaker_id, known.speaker_key)
+        refuse_locked(call, known)
     return threshold
 
 
@@ -156,6 +158,7 @@ def decide(call: Call, request: VerificationRequest, threshold: Threshold, heard
             score, threshold, heard.utterance.report, against.speech_s, call.calibration
         ),
         decided=decided(call, "verify", decision, compared, speech_s=speech_s, threshold=threshold.value),
+        against=against.centroid,
     )
 
 
@@ -166,8 +169,8 @@ def settle(call: Call, found: Verification) -> None:
         ConcurrentModification: Others were first every time.
         StorageUnavailable: The database does not answer.
     """
-    for compared in found.decided.compared:
-        count_decision(call, compared.speaker_key, found.decision)
+    if found.against is not None:
+        count_decision(call, found.against, found.decision)
     if call.policy.audit_decisions:
         with stage("store"):
             call.repository.append_audit(

@@ -11,7 +11,7 @@ from app.errors import ValidationFailed
 from app.store.audit import SERVICE, By, record
 from app.store.records import StoredKey, StoredTenant
 from app.store.sessions import Sessions
-from app.store.tables import ApiKey, Speaker, Tenant
+from app.store.tables import ApiKey, AppliedCalibration, Speaker, Tenant
 
 _USE_NOTED: Final = timedelta(hours=1)
 """How far back the noted time of a key's last use may lie: a write for every request would cost more."""
@@ -40,7 +40,7 @@ class Access(Sessions):
         """
         with self._reading() as session:
             row = session.get(Tenant, tenant_id)
-            return _tenant(row) if row is not None else None
+            return _tenant(session, row) if row is not None else None
 
     def list_tenants(self) -> list[StoredTenant]:
         """Reads every tenant, by name.
@@ -49,7 +49,8 @@ class Access(Sessions):
             StorageUnavailable: The database does not answer.
         """
         with self._reading() as session:
-            return [_tenant(row) for row in session.scalars(select(Tenant).order_by(Tenant.tenant_id))]
+            rows = session.scalars(select(Tenant).order_by(Tenant.tenant_id)).all()
+            return [_tenant(session, row) for row in rows]
 
     def make_tenant(self, tenant_id: str, *, by: By = SERVICE) -> StoredTenant:
         """Makes a tenant, or finds the one that is there.
@@ -66,7 +67,7 @@ class Access(Sessions):
                 session.add(row)
                 session.flush()
                 record(session, self._vault, tenant_id, by, "tenant.created")
-            return _tenant(row)
+            return _tenant(session, row)
 
         return self._write(tenant_id, work)
 
@@ -91,7 +92,7 @@ class Access(Sessions):
             for name, value in changes.items():
                 setattr(row, name, value)
             record(session, self._vault, tenant_id, by, action, facts=changes)
-            return _tenant(row)
+            return _tenant(session, row)
 
         return self._write(tenant_id, work)
 
@@ -104,7 +105,7 @@ class Access(Sessions):
         query = select(ApiKey, Tenant).join(Tenant, Tenant.tenant_id == ApiKey.tenant_id)
         with self._reading() as session:
             found = session.execute(query.where(ApiKey.key_id == key_id)).one_or_none()
-            return (_key(found[0]), _tenant(found[1])) if found is not None else None
+            return (_key(found[0]), _tenant(session, found[1])) if found is not None else None
 
     def tenant_without_keys(self, tenant_id: str) -> StoredTenant | None:
         """Reads a tenant as long as nobody has made a key; None once somebody has.
@@ -115,7 +116,7 @@ class Access(Sessions):
         query = select(Tenant).where(Tenant.tenant_id == tenant_id, ~select(ApiKey.key_id).exists())
         with self._reading() as session:
             row = session.scalars(query).one_or_none()
-            return _tenant(row) if row is not None else None
+            return _tenant(session, row) if row is not None else None
 
     def has_keys(self) -> bool:
         """Whether any key was ever made: from then on, nobody is let in without one.
@@ -209,7 +210,11 @@ class Access(Sessions):
         self._write(key.key_id, work)
 
 
-def _tenant(row: Tenant) -> StoredTenant:
+def _tenant(session: Session, row: Tenant) -> StoredTenant:
+    applied = select(AppliedCalibration.model_id, AppliedCalibration.calibration_id)
+    applied = applied.where(
+        AppliedCalibration.tenant_id == row.tenant_id, AppliedCalibration.status == "applied"
+    )
     return StoredTenant(
         tenant_id=row.tenant_id,
         policy=row.policy,
@@ -217,6 +222,7 @@ def _tenant(row: Tenant) -> StoredTenant:
         previous_model=row.previous_model,
         shadow_model=row.shadow_model,
         created_at=row.created_at,
+        calibrations=dict(session.execute(applied).all()),
     )
 
 

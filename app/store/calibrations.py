@@ -57,16 +57,6 @@ class Take(NamedTuple):
 class Calibrations(Sessions):
     """The repository's methods on tenants' calibrations."""
 
-    def applied_calibration(self, tenant_id: str, model_id: str) -> str | None:
-        """The id of the calibration that is in force; None for the model's own.
-
-        Raises:
-            StorageUnavailable: The database does not answer.
-        """
-        query = select(AppliedCalibration.calibration_id).where(*_of(tenant_id, model_id))
-        with self._reading() as session:
-            return session.scalars(query.where(AppliedCalibration.status == "applied")).first()
-
     def get_calibration(self, tenant_id: str, calibration_id: str) -> StoredCalibration:
         """Reads one calibration.
 

@@ -1,6 +1,7 @@
 """Centroids as readers want them: one, several, or all that changed."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.arrays import Embedding
 from app.store.records import Change, Changes, StoredCentroid
-from app.store.rows import in_group, unexpired
+from app.store.rows import in_group, lock_in, unexpired
 from app.store.sealing import of_centroid, opened
 from app.store.sessions import Sessions
 from app.store.tables import Centroid, Gallery, Speaker
@@ -26,13 +27,14 @@ class Centroids(Sessions):
     """The repository's methods on centroids and galleries."""
 
     def centroid_of(self, tenant_id: str, model_id: str, speaker_id: str) -> StoredCentroid | None:
-        """Reads a speaker's centroid under one model; None when it has none.
+        """Reads a speaker's centroid under one model, and its lock; None when it has none.
 
         Raises:
             StorageUnavailable: The database does not answer.
         """
         with self._reading() as session:
-            return find_centroid(session, self._vault, tenant_id, model_id, speaker_id)
+            found = find_centroid(session, self._vault, tenant_id, model_id, speaker_id)
+            return found and replace(found, lock=lock_in(session, found.speaker_key))
 
     def centroids_by_key(self, tenant_id: str, model_id: str, keys: Sequence[int]) -> list[StoredCentroid]:
         """Reads centroids again, in the order of the keys; those deleted meanwhile are missing.

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from app.errors import ReceiptNotFound
 from app.store.audit import SERVICE, By, record
 from app.store.erasing import receipt_of
-from app.store.records import Lock, Receipt
-from app.store.rows import read_cursor, write_cursor
+from app.store.records import UNLOCKED, Lock, Receipt
+from app.store.rows import lock_in, read_cursor, write_cursor
 from app.store.sessions import Sessions
 from app.store.tables import Erasure, Lockout, OptOut
 
@@ -88,8 +88,7 @@ class Duties(Sessions):
             StorageUnavailable: The database does not answer.
         """
         with self._reading() as session:
-            row = session.get(Lockout, speaker_key)
-            return Lock(row.failures, row.locked_until) if row is not None else Lock(0, None)
+            return lock_in(session, speaker_key)
 
     def count_failure(self, speaker_key: int, after: int, first_s: float, longest_s: float) -> Lock:
         """Counts a failed verification, and locks from the `after`th on, each time twice as long.
@@ -123,7 +122,7 @@ class Duties(Sessions):
         try:
             return self._write("", work)
         except IntegrityError:  # the speaker was deleted in this moment
-            return Lock(0, None)
+            return UNLOCKED
 
     def forgive_failures(self, speaker_key: int) -> None:
         """Begins to count anew after a verification that succeeded.

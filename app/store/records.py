@@ -119,6 +119,16 @@ class SpeakerPage:
     next_cursor: str | None
 
 
+class Lock(NamedTuple):
+    """Failed verifications in a row, and until when no further one is tried."""
+
+    failures: int
+    locked_until: datetime | None
+
+
+UNLOCKED: Final = Lock(0, None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoredCentroid:
     """The centroid of a speaker under one model, as SQL holds it now."""
@@ -129,6 +139,8 @@ class StoredCentroid:
     speech_s: float
     enrollments_count: int
     version: int
+    lock: Lock = UNLOCKED
+    """Failed verifications of the speaker; read with the centroid of one speaker only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,13 +201,6 @@ class Receipt:
     erased_at: datetime
 
 
-class Lock(NamedTuple):
-    """Failed verifications in a row, and until when no further one is tried."""
-
-    failures: int
-    locked_until: datetime | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class StoredTenant:
     """A tenant: what differs from the settings, and which models are its own."""
@@ -206,6 +211,8 @@ class StoredTenant:
     previous_model: str | None
     shadow_model: str | None
     created_at: datetime
+    calibrations: Mapping[str, str] = field(default_factory=dict)
+    """Ids of the calibrations that were applied, by model id."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from app.errors import SpeakerNotFound, ValidationFailed
-from app.store.records import Holding, StoredSpeaker
-from app.store.tables import Centroid, Speaker
+from app.store.records import UNLOCKED, Holding, Lock, StoredSpeaker
+from app.store.tables import Centroid, Lockout, Speaker
 
 
 def find_speaker(session: Session, tenant_id: str, speaker_id: str) -> Speaker:
@@ -86,6 +86,12 @@ def merge_patch(target: Any, patch: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[name] = merge_patch(merged.get(name), value) if isinstance(value, Mapping) else value
     return merged
+
+
+def lock_in(session: Session, speaker_key: int) -> Lock:
+    """Failed verifications of a speaker in a row, and until when no further one is tried."""
+    row = session.get(Lockout, speaker_key)
+    return Lock(row.failures, row.locked_until) if row is not None else UNLOCKED
 
 
 def write_cursor(kind: str, key: int) -> str:
