@@ -165,7 +165,7 @@ def test_another_schema_is_refused(database_url: str, revision: str) -> None:
         with pytest.raises(SchemaOutdated) as refusal:
             check_schema(engine)
         assert refusal.value.found == ("none" if revision == "base" else "9999")
-        assert refusal.value.needed == "0002"
+        assert refusal.value.needed == "0003"
         if revision == "9999":
             with pytest.raises(SchemaOutdated, match="9999"):
                 upgrade(database_url)

@@ -2,9 +2,9 @@
 
 from app.store.tables.access import ApiKey, Tenant
 from app.store.tables.columns import Base
-from app.store.tables.decisions import AppliedCalibration, Feedback, ShadowScore
+from app.store.tables.decisions import AppliedCalibration, Challenge, Feedback, ShadowScore
 from app.store.tables.duties import AuditEntry, AuditHead, Erasure, OptOut
-from app.store.tables.voices import Centroid, Enrollment, Gallery, Lockout, Recording, Speaker
+from app.store.tables.voices import Centroid, Enrollment, Gallery, HeardClip, Lockout, Recording, Speaker
 from app.store.tables.work import Job, JobRow, Replay
 
 __all__ = [
@@ -14,10 +14,12 @@ __all__ = [
     "AuditHead",
     "Base",
     "Centroid",
+    "Challenge",
     "Enrollment",
     "Erasure",
     "Feedback",
     "Gallery",
+    "HeardClip",
     "Job",
     "JobRow",
     "Lockout",

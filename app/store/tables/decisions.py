@@ -77,3 +77,18 @@ class ShadowScore(Base):
     same_speaker: Mapped[bool] = mapped_column(Boolean)
     """Both named the same speaker, or both nobody."""
     decided_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Challenge(Base):
+    """Digits that somebody was asked to say: good once, for this speaker, until it expires."""
+
+    __tablename__ = "challenges"
+
+    challenge_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(128))
+    speaker_key: Mapped[int] = mapped_column(KEY, ForeignKey("speakers.key", ondelete="CASCADE"), index=True)
+    digits: Mapped[str] = mapped_column(String(32))
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    spent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When a verification was made with it; kept until it expires, so that a second one is told why."""

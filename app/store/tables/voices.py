@@ -46,6 +46,8 @@ class Enrollment(Base):
     quality: Mapped[float] = mapped_column(Float(53))
     audio: Mapped[dict[str, Any]] = mapped_column(JSON_OBJECT)
     audio_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """Of the sound, sealed with the speaker's key; NULL: the row is from before there were fingerprints."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
@@ -105,3 +107,15 @@ class Lockout(Base):
     )
     failures: Mapped[int] = mapped_column(Integer)
     locked_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class HeardClip(Base):
+    """The fingerprint of a recording that was accepted as this speaker, so that it is known when it comes again."""
+
+    __tablename__ = "heard_clips"
+
+    key: Mapped[int] = mapped_column(KEY, primary_key=True)
+    speaker_key: Mapped[int] = mapped_column(KEY, ForeignKey("speakers.key", ondelete="CASCADE"), index=True)
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
+    """Sealed with the speaker's key."""
+    heard_at: Mapped[datetime] = mapped_column(UtcDateTime)
