@@ -9,7 +9,8 @@ LOCKER   = $(UV) pip compile --universal --python-version 3.11 --fork-strategy f
 COMPOSE  = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo setup test check format bench openapi clients fuzz-api lock system docker docker-gpu up down clean
+.PHONY: help serve demo setup test check format bench openapi clients fuzz fuzz-api chaos soak audit sbom lock system \
+        docker docker-gpu up down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +54,16 @@ clients: $(VENV)/.dev system ## Build the typed clients for Python and TypeScrip
 fuzz-api: $(VENV)/.dev ## Try the API with random requests for ten minutes (Schemathesis)
 	$(BIN)/python -m tests.api.fuzzing
 
+fuzz: $(VENV)/.dev ## Try 20,000 broken recordings on the service, then the sniffing by its coverage
+	$(BIN)/python -m tests.hostile.fuzz
+
+chaos: $(VENV)/.dev system ## Kill the service 2,000 times, and take its disk, database and clock away
+	$(BIN)/python -m tests.chaos.crashes
+	$(BIN)/python -m tests.chaos.outages
+
+soak: $(VENV)/.dev system ## 100,000 calls on eight processes of two hosts that stop and lose each other (root)
+	$(BIN)/python -m tests.soak.run
+
 lock: ## Pin the dependencies of pyproject.toml anew (needs uv)
 	$(LOCKER) pyproject.toml -o requirements.lock
 	$(LOCKER) --extra gpu -c requirements.lock pyproject.toml -o requirements-gpu.lock
@@ -94,13 +105,20 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@
 
-# PostgreSQL's server programs for the tests, Node for the TypeScript client.
+# PostgreSQL's server programs for the tests, Node for the TypeScript client; a clock that can be set and hosts of
+# their own (network namespaces) for the tests of outages.
 system:
 	@missing=; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
 	[[ -n "$$TIMBRE_TEST_POSTGRES_URL" ]] || command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
 	  || missing="$$missing postgresql"; \
+	if [[ $$(uname -s) = Linux ]]; then \
+	  ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$$missing libfaketime"; \
+	  PATH=$$PATH:/usr/sbin:/sbin; \
+	  command -v ip >/dev/null || missing="$$missing iproute2"; \
+	  command -v iptables >/dev/null || missing="$$missing iptables"; \
+	fi; \
 	[[ -n "$$missing" ]] || exit 0; \
 	if [[ $$(id -u) = 0 ]]; then as_root=; else as_root="sudo -n"; fi; \
 	if command -v apt-get >/dev/null && $$as_root true 2>/dev/null; then \
