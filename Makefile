@@ -64,6 +64,12 @@ chaos: $(VENV)/.dev system ## Kill the service 2,000 times, and take its disk, d
 soak: $(VENV)/.dev system ## 100,000 calls on eight processes of two hosts that stop and lose each other (root)
 	$(BIN)/python -m tests.soak.run
 
+audit: $(VENV)/.dev ## Ask a database of advisories about every pinned dependency
+	$(BIN)/python -m supply.audit requirements.lock requirements-gpu.lock requirements-dev.lock
+
+sbom: $(VENV)/.dev ## Write what the service is made of to build/sbom.json (CycloneDX)
+	$(BIN)/python -m supply.sbom
+
 lock: ## Pin the dependencies of pyproject.toml anew (needs uv)
 	$(LOCKER) pyproject.toml -o requirements.lock
 	$(LOCKER) --extra gpu -c requirements.lock pyproject.toml -o requirements-gpu.lock

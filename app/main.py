@@ -1,5 +1,6 @@
 """The application: every part built once, in the lifespan, and joined."""
 
+import asyncio
 import contextlib
 import logging
 import sys
@@ -14,14 +15,20 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api import problems
 from app.api.document import describe
+from app.api.door import DoorMiddleware
+from app.api.lanes import Lanes
 from app.api.metrics import Metrics
 from app.api.middleware import RequestMiddleware
 from app.api.replaying import ReplayMiddleware
 from app.api.routes import ROUTERS
 from app.api.routes.common import call_of
+from app.audio.nursery import Nursery
 from app.audio.workers import DecoderPool
-from app.errors import ModelInvalid, ModelNotFound, TimbreError
+from app.digits import DigitHearer
+from app.errors import ModelInvalid, ModelNotFound, SchemaOutdated, StorageUnavailable, TimbreError
+from app.failpoints import arm, parse
 from app.index import FaissIndex
+from app.service.detection import load_detection
 from app.service.exports import run_export
 from app.service.galleries import Galleries
 from app.service.imports import run_import
@@ -34,10 +41,13 @@ from app.service.sweeping import Repeating, sweep
 from app.settings import Settings
 from app.store import Vault, check_schema, make_engine, upgrade
 from app.store.job_records import JobKind
+from app.store.ledger import Ledger
 from app.store.records import StoredTenant
 from app.store.repository import Repository
 
 _log: Final = logging.getLogger("timbre")
+_WAIT_S: Final = 1.0
+"""Time between two tries to start on a database that does not answer, in seconds."""
 _DESCRIPTION: Final = """
 Enroll voices, verify that a recording is the voice it claims to be, identify whose voice it is.
 
@@ -64,12 +74,13 @@ _TAGS: Final = [
 ]
 
 
-def create_app(settings: Settings | None = None, *, local: bool = False) -> FastAPI:
+def create_app(settings: Settings | None = None, *, local: bool = False, patient: bool = False) -> FastAPI:
     """Make the application. Nothing is opened before its lifespan begins.
 
     Args:
         settings: The settings; read from the environment when not given.
         local: Only this process reaches it, as the command line does, so nobody needs a key.
+        patient: Wait for a database that does not answer at the start, instead of failing.
 
     Returns:
         The ASGI application. Its lifespan raises StartupError when the set-up cannot serve.
@@ -83,7 +94,7 @@ def create_app(settings: Settings | None = None, *, local: bool = False) -> Fast
         version=_version(),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         openapi_tags=_TAGS,
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan(settings, patient=patient),
         docs_url="/docs",
         redoc_url=None,
         static_url="/docs/assets",
@@ -91,10 +102,12 @@ def create_app(settings: Settings | None = None, *, local: bool = False) -> Fast
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.local = local
+    app.state.lanes = Lanes(settings)
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app, ROUTERS)
     app.add_middleware(ReplayMiddleware, opener=call_of)
+    app.add_middleware(DoorMiddleware, lanes=app.state.lanes, settings=settings, routers=ROUTERS)
     app.add_middleware(RequestMiddleware)
     app.openapi = lambda: describe(app, settings.max_files)  # type: ignore[method-assign]
     return app
@@ -109,26 +122,66 @@ def create_app_from_environment() -> FastAPI:
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False
-    return create_app(settings)
+    return create_app(settings, patient=True)
 
 
-def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(settings: Settings, *, patient: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
+            waiting = None
             try:
-                parts = await run_in_threadpool(_join, settings, stack)
-            except TimbreError as failure:
-                app.state.start_failure = failure
-                raise
-            app.state.metrics = Metrics(lambda: parts.galleries.size)
-            app.state.parts = parts
+                await _start(app, settings, stack)
+            except StorageUnavailable:
+                if not patient:
+                    raise
+                _log.error("the database does not answer; waiting for it")
+                waiting = asyncio.create_task(_start_later(app, settings, stack))
             try:
                 yield
             finally:
                 app.state.parts = None
+                if waiting is not None:
+                    waiting.cancel()
+                    await asyncio.wait([waiting])
 
     return lifespan
+
+
+async def _start(app: FastAPI, settings: Settings, stack: ExitStack) -> None:
+    """Join the parts, and let the routes have them."""
+    try:
+        parts = await run_in_threadpool(_join, settings, stack)
+    except TimbreError as failure:
+        app.state.start_failure = failure
+        raise
+    app.state.start_failure = None
+    app.state.metrics = Metrics(parts, app.state.lanes)
+    app.state.parts = parts
+
+
+async def _start_later(app: FastAPI, settings: Settings, stack: ExitStack) -> None:
+    """Try until it works; requests are told 503 meanwhile.
+
+    A process that takes the place of one that died while the database is away must not fail: its parent would
+    take that for a broken set-up and end all the others too.
+    """
+    while app.state.start_failure is not None:
+        stack.close()
+        await asyncio.sleep(_WAIT_S)
+        with contextlib.suppress(TimbreError):
+            await run_in_threadpool(_look_for_database, settings)  # a whole start only for one that is there
+            await _start(app, settings, stack)
+    _log.warning("the database answers again")
+
+
+def _look_for_database(settings: Settings) -> None:
+    engine = make_engine(settings.database_url, 1)
+    try:
+        with contextlib.suppress(SchemaOutdated):  # the start migrates it
+            check_schema(engine)
+    finally:
+        engine.dispose()
 
 
 def _join(settings: Settings, stack: ExitStack) -> Parts:
@@ -138,23 +191,36 @@ def _join(settings: Settings, stack: ExitStack) -> Parts:
         StartupError: The model, the schema or the master key is not what it should be.
         StorageUnavailable: The database does not answer.
     """
+    arm(parse(settings.failpoints or ""))
+    if settings.failpoints:
+        _log.warning("FAILPOINTS ARE ARMED: this process is made to fail (%s)", settings.failpoints)
+    nursery = Nursery()  # first, because it takes as long as everything else here, and beside it
+    stack.callback(nursery.close)
     vault = Vault.load(settings.master_key_path, settings.given_master_key)
     if settings.migrate_on_start:
         upgrade(settings.database_url, vault)
-    engine = make_engine(settings.database_url)
+    engine = make_engine(settings.database_url, settings.database_connections)
     stack.callback(engine.dispose)
     check_schema(engine)
-    repository = Repository(engine, vault)
+    repository = Repository(engine, vault, Ledger(settings.erasure_ledger_path, vault))
     repository.check_vault()
+    repository.check_ledger()
     shelf = Shelf(settings)
     stack.callback(shelf.close)
     shelf.serving(shelf.default)
+    digits = _digits(settings)
+    if digits is not None:
+        stack.callback(digits.close)
+    detection = load_detection(settings)
     galleries = Galleries(repository, FaissIndex(), settings.required_speech_s)
-    decoders = DecoderPool(settings.decode_workers, settings.decode_timeout_s, settings.max_duration_s)
+    decoders = DecoderPool(
+        settings.decode_workers, settings.decode_timeout_s, settings.max_duration_s, nursery=nursery
+    )
     stack.callback(decoders.close)
-    long_decoders = _long_decoders(settings)
+    long_decoders = _long_decoders(settings, nursery)
     stack.callback(long_decoders.close)
-    parts = Parts(settings, engine, vault, repository, decoders, long_decoders, shelf, galleries, Rates())
+    pools = decoders, long_decoders
+    parts = Parts(settings, engine, vault, repository, *pools, shelf, galleries, Rates(), digits, detection)
     for tenant in repository.list_tenants():
         _warm(parts, tenant)
     stack.callback(parts.aside.close)
@@ -163,7 +229,7 @@ def _join(settings: Settings, stack: ExitStack) -> Parts:
     return parts
 
 
-def _long_decoders(settings: Settings) -> DecoderPool:
+def _long_decoders(settings: Settings, nursery: Nursery) -> DecoderPool:
     """A pool of one process, which starts at its first recording; hours of it may take as much longer."""
     longer = max(1.0, settings.max_segments_duration_s / settings.max_duration_s)
     return DecoderPool(
@@ -172,6 +238,26 @@ def _long_decoders(settings: Settings) -> DecoderPool:
         settings.max_segments_duration_s,
         wait_s=settings.decode_timeout_s,
         lazy=True,
+        nursery=nursery,
+    )
+
+
+def _digits(settings: Settings) -> DigitHearer | None:
+    """The model that hears digits, where there is to be one.
+
+    Raises:
+        ModelInvalid: Its folder is refused.
+        ProviderUnavailable: CUDA was asked for and does not run.
+    """
+    if settings.digit_model is None:
+        return None
+    return DigitHearer.load(
+        settings.models_dir / settings.digit_model,
+        provider=settings.provider,
+        workers=settings.inference_workers,
+        # As for the speaker model: whoever comes here was let in at the gate.
+        queue=settings.places + 1,
+        timeout_s=settings.inference_timeout_s,
     )
 
 

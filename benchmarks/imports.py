@@ -96,6 +96,7 @@ def main() -> None:
             "TIMBRE_JOBS_DIR": f"{folder}/jobs",
             "TIMBRE_MODELS_DIR": str(model.parent.resolve()),
             "TIMBRE_MODEL": model.name,
+            "TIMBRE_DIGIT_MODEL": "None",
             "TIMBRE_PORT": str(port),
             "TIMBRE_PROVIDER": "cpu",
             "TIMBRE_INCONSISTENT": "warn",  # synthetic voices, and a model that never learnt

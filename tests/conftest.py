@@ -1,12 +1,7 @@
 """Real databases for every test that asks: a file of SQLite, and a PostgreSQL server of our own."""
 
-import getpass
 import os
-import pwd
 import shutil
-import socket
-import subprocess
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,46 +11,9 @@ import pytest
 from sqlalchemy import make_url
 
 from app.store.database import upgrade
+from tests.postgres import cluster
 
 TEMPLATE = "timbre_template"
-
-
-def _binary(name: str) -> Path:
-    """A program of the PostgreSQL server: on PATH or where Debian keeps it."""
-    found = shutil.which(name)
-    if found:
-        # Debian's own wrappers on PATH know initdb under its full path only.
-        return Path(found)
-    versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda p: float(p.parts[-3]))
-    if not versions:
-        pytest.fail(
-            f"no {name} here: install the PostgreSQL server (apt install postgresql) "
-            "or name a running one in TIMBRE_TEST_POSTGRES_URL",
-            pytrace=False,
-        )
-    return versions[-1]
-
-
-def _server_user() -> str | None:
-    """PostgreSQL refuses to run as root; the account to run it under instead, None for our own."""
-    if os.geteuid() != 0:
-        return None
-    accounts = {account.pw_name for account in pwd.getpwall()}
-    return "postgres" if "postgres" in accounts else "nobody"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _run(command: list[str], folder: Path, user: str | None) -> None:
-    with (folder / "setup.log").open("a") as log:
-        subprocess.run(
-            command, check=True, cwd=folder, user=user, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-        )
 
 
 @pytest.fixture(scope="session")
@@ -65,28 +23,8 @@ def postgres_server() -> Iterator[str]:
     if given:
         yield given
         return
-    user = _server_user()
-    # pytest's own folders are closed to other accounts.
-    folder = Path(tempfile.mkdtemp(prefix="timbre-postgres-"))
-    if user is not None:
-        shutil.chown(folder, user)
-    data, port = folder / "data", _free_port()
-    owner = "postgres" if user else getpass.getuser()
-    options = (
-        f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' "
-        "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200"
-    )
-    try:
-        initdb = [str(_binary("initdb")), "-D", str(data), "-U", owner, "-A", "trust", "-E", "UTF8"]
-        _run([*initdb, "--locale=C", "--no-sync"], folder, user)
-        control = [str(_binary("pg_ctl")), "-D", str(data), "-w"]
-        _run([*control, "-l", str(folder / "server.log"), "-o", options, "start"], folder, user)
-        try:
-            yield f"postgresql+psycopg://{owner}@127.0.0.1:{port}/postgres"
-        finally:
-            _run([*control, "-m", "immediate", "stop"], folder, user)
-    finally:
-        shutil.rmtree(folder)
+    with cluster() as url:
+        yield url
 
 
 def _execute(server: str, statement: str) -> None:

@@ -1,5 +1,6 @@
 """A real server in a thread of the test process: uvicorn, decoder processes, model, index, database."""
 
+import atexit
 import base64
 import contextlib
 import hashlib
@@ -17,6 +18,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.arrays import SAMPLE_RATE_HZ, Waveform
+from app.audio import nursery
+from app.cli.serve import server_options
 from app.main import create_app
 from app.settings import Settings
 from training.signals import speech_like
@@ -29,10 +32,13 @@ def settings_for(models_dir: Path, database_url: str, **changes: Any) -> Setting
     chosen: dict[str, Any] = {
         "models_dir": models_dir,
         "model": "tiny",
+        "digit_model": None,
         "database_url": database_url,
         "provider": "cpu",
         "master_key": MASTER_KEY,
         "jobs_dir": models_dir.parent / f"jobs-{hashlib.sha256(database_url.encode()).hexdigest()[:12]}",
+        "erasure_ledger": models_dir.parent
+        / f"{hashlib.sha256(database_url.encode()).hexdigest()[:12]}.erasures",
         "max_upload_bytes": 2_000_000,
         "max_files": 4,
         "max_duration_s": 20.0,
@@ -46,12 +52,12 @@ def settings_for(models_dir: Path, database_url: str, **changes: Any) -> Setting
 @contextlib.contextmanager
 def serving(settings: Settings) -> Iterator[httpx.Client]:
     """A client of a server of its own, on a free port; the server ends with the block."""
-    with serving_app(create_app(settings)) as client:
+    with serving_app(create_app(settings), settings) as client:
         yield client
 
 
 @contextlib.contextmanager
-def serving_app(app: FastAPI) -> Iterator[httpx.Client]:
+def serving_app(app: FastAPI, settings: Settings | None = None) -> Iterator[httpx.Client]:
     """The same for an application that the test wants to reach into."""
     config = uvicorn.Config(
         app,
@@ -59,16 +65,17 @@ def serving_app(app: FastAPI) -> Iterator[httpx.Client]:
         port=0,
         log_config=None,
         lifespan="on",
-        ws="websockets-sansio",
         access_log=False,
+        **server_options(settings or Settings(_env_file=None)),
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        if not thread.is_alive():
-            raise RuntimeError("the server does not start")
-        time.sleep(0.005)
+    with _warm_decoders():
+        thread.start()
+        while not server.started:
+            if not thread.is_alive():
+                raise RuntimeError("the server does not start")
+            time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
@@ -76,6 +83,23 @@ def serving_app(app: FastAPI) -> Iterator[httpx.Client]:
     finally:
         server.should_exit = True
         thread.join(timeout=30)
+
+
+@contextlib.contextmanager
+def _warm_decoders() -> Iterator[None]:
+    """While a server starts: its decoders come from a process that is kept, and nothing is imported."""
+    before, nursery.PARENT = nursery.PARENT, _kept_nursery()
+    try:
+        yield
+    finally:
+        nursery.PARENT = before
+
+
+@cache
+def _kept_nursery() -> nursery.Nursery:
+    kept = nursery.Nursery()
+    atexit.register(kept.close)
+    return kept
 
 
 def wav(waveform: Waveform, rate: int = SAMPLE_RATE_HZ, subtype: str = "PCM_16", kind: str = "WAV") -> bytes:

@@ -132,6 +132,25 @@ def test_the_architecture_shows_the_layers_that_are_checked() -> None:
     assert drawn in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
+# ---------------------------------------------------------------- threats
+
+
+def test_every_threat_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "threats.md").read_text(encoding="utf-8")
+    table = text.split("## Threats and what is done about them")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (?!asset)(.+) \|$", table, re.MULTILINE)
+    assert len(rows) >= 20
+    for row in rows:
+        *_, threat, mitigation, tests = (cell.strip() for cell in row.split(" | "))
+        assert threat
+        assert mitigation
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", tests)
+        assert named, f"no test: {threat}"
+        for file, function in named:
+            code = (ROOT / file).read_text(encoding="utf-8")
+            assert re.search(rf"^(async )?def {function}\(", code, re.MULTILINE), f"{file}::{function}"
+
+
 # ---------------------------------------------------------------- the house
 
 

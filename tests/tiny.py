@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from app.arrays import Embedding, Waveform
-from app.embedder import METADATA_KEY, Manifest, ModelFile, read_manifest, sha256_of
+from app.embedder import METADATA_KEY, Manifest, ModelFile, pin_calibration, read_manifest, sha256_of
 from app.embedder.golden import write_golden
 from app.scoring import FORMAT, ScoreModel
 from training.onnx_files import described, save_with_metadata
@@ -173,6 +173,7 @@ def write_calibration(folder: Path) -> None:
         ],
     }
     (folder / "calibration.json").write_text(json.dumps(calibration, indent=2), encoding="utf-8")
+    pin_calibration(folder)
 
 
 def _manifest(name: str) -> Manifest:

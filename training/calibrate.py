@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from app.embedder import Embedder
+from app.embedder import Embedder, pin_calibration
 from app.errors import TimbreError
 from app.scoring.fitting import SIMILARITY_ONLY, Examples, Fit, cross_validated, fit, speaker_folds
 from app.scoring.operating import Scored, calibration_content
@@ -235,6 +235,7 @@ def calibrate(args: argparse.Namespace) -> str:
     plot_reliability(curves, args.out / "reliability.png")
     (args.out / "table.md").write_text(text, encoding="utf-8")
     (args.model / "calibration.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    pin_calibration(args.model)
     return f"{text}\n{len(refused)} recordings could not be embedded; wrote {args.model / 'calibration.json'}"
 
 

@@ -92,14 +92,15 @@ def export_model(network: Any, folder: Path, manifest: Manifest, clips: Sequence
     return manifest
 
 
-def trace(network: Any) -> Any:
+def trace(network: Any, output: str = "embedding") -> Any:
     """Turn a Keras model into a TensorFlow function with free batch and time axes.
 
     Args:
-        network: keras.Model, waveforms (batch, samples) → embeddings (batch, dim).
+        network: keras.Model, waveforms (batch, samples) → embeddings (batch, dim), or another output.
+        output: Name of what it gives.
 
     Returns:
-        tf.function, waveform → {"embedding": …}.
+        tf.function, waveform → {output: …}.
 
     Raises:
         ExportFailed: Keras runs on another backend than TensorFlow.
@@ -109,7 +110,7 @@ def trace(network: Any) -> Any:
     import tensorflow as tf  # here and not above: other backends run without it
 
     return tf.function(
-        lambda waveform: {"embedding": network(waveform, training=False)},
+        lambda waveform: {output: network(waveform, training=False)},
         input_signature=[tf.TensorSpec([None, None], tf.float32, name="waveform")],
     )
 

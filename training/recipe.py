@@ -86,13 +86,13 @@ def stage_of(values: Mapping[str, Any], place: str = "a stage") -> Stage:
         ValueError: A key or the method is unknown, or one that has no default is missing.
     """
     common = {f.name for f in fields(Stage)} - {"options"}
-    options = _build(
+    options = built(
         method_named(str(values.get("objective"))).Options,
         {name: value for name, value in values.items() if name not in common},
         place,
     )
     shared = {name: value for name, value in values.items() if name in common}
-    stage: Stage = _build(Stage, {**shared, "options": options}, place)
+    stage: Stage = built(Stage, {**shared, "options": options}, place)
     return stage
 
 
@@ -112,7 +112,17 @@ def _change(text: dict[str, Any], change: str) -> None:
         place[name] = value
 
 
-def _build(kind: type[Any], values: dict[str, Any], place: str) -> Any:
+def built(kind: type[Any], values: dict[str, Any], place: str) -> Any:
+    """A frozen section from its keys; lists become tuples.
+
+    Args:
+        kind: The dataclass.
+        values: Its fields by name.
+        place: Where they stand, for the message.
+
+    Raises:
+        ValueError: A key is unknown, or one that has no default is missing.
+    """
     unknown = set(values) - {f.name for f in fields(kind)}
     if unknown:
         raise ValueError(f"{place} does not know {', '.join(sorted(unknown))}")
@@ -147,9 +157,9 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         "silence": Silence,
     }
     values = {
-        name: _build(sections[name], value, f"{path} [{name}]") if name in sections else value
+        name: built(sections[name], value, f"{path} [{name}]") if name in sections else value
         for name, value in text.items()
     }
     values["stage"] = tuple(stage_of(stage, f"{path} [[stage]] {i}") for i, stage in enumerate(stages, 1))
-    recipe: Recipe = _build(Recipe, values, str(path))
+    recipe: Recipe = built(Recipe, values, str(path))
     return recipe

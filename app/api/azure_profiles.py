@@ -6,9 +6,9 @@ import re
 from typing import Any, Final
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 
 from app import errors
+from app.api.lanes import at_work
 from app.api.schemas.azure import (
     NOBODY,
     AzureCandidate,
@@ -17,7 +17,7 @@ from app.api.schemas.azure import (
     AzureProfile,
     AzureVerification,
 )
-from app.api.uploads import read_body
+from app.api.uploads import read_body, read_recording
 from app.audio.quality import AudioReport
 from app.service import enrolment, identification, speakers, verification
 from app.service.call import Call
@@ -104,8 +104,8 @@ def _enrolled(view: SpeakerView, recorded_s: float) -> dict[str, Any]:
 
 async def enroll_recording(request: Request, call: Call, profile_id: str) -> AzureEnrollment:
     """One more recording for a speaker who exists."""
-    recording = await read_body(request, call.settings.max_upload_bytes)
-    return await run_in_threadpool(_enroll, call, profile_id, recording)
+    recording = await read_recording(request, call.settings)
+    return await at_work(request, _enroll, call, profile_id, recording)
 
 
 def _enroll(call: Call, profile_id: str, recording: bytes) -> AzureEnrollment:
@@ -124,9 +124,9 @@ def _enroll(call: Call, profile_id: str, recording: bytes) -> AzureEnrollment:
 
 async def verify_recording(request: Request, call: Call, profile_id: str) -> AzureVerification:
     """Whether a recording is a speaker's."""
-    recording = await read_body(request, call.settings.max_upload_bytes)
+    recording = await read_recording(request, call.settings)
     wish = verification.VerificationRequest(recording=recording or None, speaker_id=profile_id)
-    found = await run_in_threadpool(verification.verify, call, wish)
+    found = await at_work(request, verification.verify, call, wish)
     result = found.decision.capitalize()
     return AzureVerification.model_validate(
         {"recognitionResult": result, "score": _share(found.score, found.threshold.value)}
@@ -135,8 +135,8 @@ async def verify_recording(request: Request, call: Call, profile_id: str) -> Azu
 
 async def identify_recording(request: Request, call: Call, profile_ids: str) -> AzureIdentification:
     """Which of these speakers a recording is of, if any."""
-    recording = await read_body(request, call.settings.max_upload_bytes)
-    return await run_in_threadpool(_identify, call, recording, profile_ids)
+    recording = await read_recording(request, call.settings)
+    return await at_work(request, _identify, call, recording, profile_ids)
 
 
 def _identify(call: Call, recording: bytes, profile_ids: str) -> AzureIdentification:

@@ -62,6 +62,9 @@ class EnrollFields(_Fields):
     """Answer as usual, but store nothing."""
 
 
+ChallengeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
 class VerifyFields(_Fields):
     """Fields of a verification."""
 
@@ -72,6 +75,8 @@ class VerifyFields(_Fields):
     target_fmr: Rate | None = None
     """Use the threshold whose expected false-match rate is the nearest to this one, and not above it; refused
     where the trials cannot promise it."""
+    challenge_id: ChallengeId | None = None
+    """The challenge of this speaker whose digits the recording says; good once. Not with audio_reference."""
 
 
 class IdentifyFields(_Fields):

@@ -19,6 +19,8 @@ ALWAYS: Final[tuple[Leaf, ...]] = (
 """Refusals of every call but the probes."""
 STORED: Final[tuple[Leaf, ...]] = (errors.StorageUnavailable,)
 """Refusals of every call that asks the database."""
+ERASING: Final[tuple[Leaf, ...]] = (*STORED, errors.LedgerUnavailable)
+"""Refusals of every call that can erase something."""
 DECODED: Final[tuple[Leaf, ...]] = (
     errors.MalformedRequest,
     errors.PayloadTooLarge,
@@ -29,6 +31,7 @@ DECODED: Final[tuple[Leaf, ...]] = (
     errors.InvalidSamples,
     errors.SampleRateTooLow,
     errors.AudioTooLong,
+    errors.Overloaded,
 )
 """Refusals of every call that takes a recording."""
 EMBEDDED: Final[tuple[Leaf, ...]] = (
@@ -39,7 +42,6 @@ EMBEDDED: Final[tuple[Leaf, ...]] = (
     errors.TooNoisy,
     errors.Clipped,
     errors.TooQuiet,
-    errors.Overloaded,
     errors.InferenceTimeout,
 )
 """Refusals of every call that embeds a recording."""
@@ -51,6 +53,7 @@ _TITLES: Final = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "The request did not arrive in time",
     409: "The state of the gallery forbids it",
     410: "Gone",
     413: "The upload is too large",
@@ -83,6 +86,9 @@ def answers(
     if example is not None:
         responses[success]["content"] = {"application/json": {"example": example}}
     found: dict[int, dict[str, Any]] = {500: {INTERNAL_CODE: internal_example()}}
+    leaves = list(leaves)
+    if errors.MalformedRequest in leaves:  # it has a body, and a body can come too slowly
+        leaves.append(errors.RequestTimeout)
     for leaf in dict.fromkeys(leaves):
         found.setdefault(STATUS[leaf], {})[leaf.code] = refusal_example(leaf)
     for status, documents in sorted(found.items()):

@@ -30,8 +30,10 @@ STATUS: Final[Mapping[type[TimbreError], int]] = {
     errors.JobNotFound: 404,
     errors.CalibrationNotFound: 404,
     errors.DecisionNotFound: 404,
+    errors.ChallengeNotFound: 404,
     errors.ReceiptNotFound: 404,
     errors.MethodNotAllowed: 405,
+    errors.RequestTimeout: 408,
     errors.SpeakerExists: 409,
     errors.SpeakerNotEnrolled: 409,
     errors.ConcurrentModification: 409,
@@ -39,16 +41,20 @@ STATUS: Final[Mapping[type[TimbreError], int]] = {
     errors.VoiceAlreadyEnrolled: 409,
     errors.ReenrollmentRequired: 409,
     errors.TooFewTrials: 409,
+    errors.ChallengeExpired: 409,
+    errors.ChallengeSpent: 409,
     errors.JobRunning: 409,
     errors.JobWithoutResult: 409,
     errors.ModelServing: 409,
     errors.IdempotencyInProgress: 409,
     errors.PayloadTooLarge: 413,
+    errors.UrlTooLong: 414,
     errors.UnsupportedMediaType: 415,
     errors.ValidationFailed: 422,
     errors.ConflictingParameters: 422,
     errors.UnsupportedRate: 422,
     errors.ConsentRequired: 422,
+    errors.ChallengeRequired: 422,
     errors.IdempotencyKeyReused: 422,
     errors.InvalidSpeakerId: 422,
     errors.AudioMissing: 422,
@@ -66,9 +72,13 @@ STATUS: Final[Mapping[type[TimbreError], int]] = {
     errors.SeveralVoices: 422,
     errors.VerificationLocked: 423,
     errors.RateLimited: 429,
+    errors.TooManyChallenges: 429,
+    errors.HeadersTooLarge: 431,
     errors.ModelNotReady: 503,
     errors.IndexNotReady: 503,
     errors.StorageUnavailable: 503,
+    errors.LedgerUnavailable: 503,
+    errors.DetectorUnavailable: 503,
     errors.Overloaded: 503,
     errors.InferenceTimeout: 504,
     # A process that hits these does not start; only /readyz of a running one may report them.
@@ -77,6 +87,10 @@ STATUS: Final[Mapping[type[TimbreError], int]] = {
     errors.SchemaOutdated: 503,
     errors.MigrationsMissing: 503,
     errors.MasterKeyInvalid: 503,
+    errors.DetectorInvalid: 503,
+    errors.LedgerDamaged: 503,
+    errors.DatabaseOlder: 503,
+    errors.BackupInvalid: 503,
 }
 """The status of each leaf of the exception tree."""
 
@@ -104,6 +118,8 @@ def problem(error: TimbreError, **members: Any) -> JSONResponse:
         headers["Retry-After"] = str(getattr(error, "retry_after_s", 1))
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="timbre"'
+    if status == 408:
+        headers["Connection"] = "close"  # Source: RFC 9110, section 15.5.9
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allowed
     document = problem_document(error, trace.request_id) | members

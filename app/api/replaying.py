@@ -4,11 +4,12 @@ The body is hashed as it streams through to the route, so that nothing is held t
 is sent again in another multipart envelope is the same body: the boundary does not count.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,9 +21,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import problem
-from app.errors import IdempotencyKeyReused, StorageUnavailable, TimbreError, ValidationFailed
+from app.errors import (
+    ConcurrentModification,
+    IdempotencyKeyReused,
+    RequestTimeout,
+    StorageUnavailable,
+    TimbreError,
+    ValidationFailed,
+)
+from app.failpoints import reach
 from app.service import replays
 from app.service.call import Call
+from app.service.trace import current
 from app.store.replays import Begun, StoredReplay
 
 KEY_HEADER: Final = "Idempotency-Key"
@@ -50,8 +60,19 @@ def reads_only(path: str) -> bool:
 
 def given_id(request: Request, call: Call) -> str | None:
     """The speaker_id that follows from the request's idempotency key; None without one."""
-    key: str | None = getattr(request.state, "idempotency_key", None)
-    return None if key is None else replays.speaker_id_from(call.tenant_id, key)
+    begun = _begun(request)
+    return None if begun is None else replays.speaker_id_from(call.tenant_id, begun.key)
+
+
+def carried_out(request: Request) -> bool:
+    """Whether an earlier try of this very request stored what it was to store, and died then."""
+    begun = _begun(request)
+    return begun is not None and begun.carried_out
+
+
+def _begun(request: Request) -> Begun | None:
+    found: Begun | None = getattr(request.state, "begun", None)
+    return found
 
 
 class ReplayMiddleware:
@@ -85,7 +106,7 @@ class ReplayMiddleware:
                 return await answer(scope, receive, send)
         except TimbreError as refusal:
             return await problem(refusal)(scope, receive, send)
-        return await self._first(scope, _Body(scope, receive, _limit(scope, call)), send, call, key, begun)
+        return await self._first(scope, _Body(scope, receive, _limit(scope, call)), send, call, begun)
 
     async def _known(self, scope: Scope) -> Call | None:
         """The call; None for somebody whom the application refuses, in its own words."""
@@ -94,23 +115,48 @@ class ReplayMiddleware:
         except TimbreError:
             return None
 
-    async def _first(
-        self, scope: Scope, body: "_Body", send: Send, call: Call, key: str, begun: Begun
-    ) -> None:
+    async def _first(self, scope: Scope, body: "_Body", send: Send, call: Call, begun: Begun) -> None:
         answer = _Answer(body, send)
-        scope.setdefault("state", {})["idempotency_key"] = key
+        scope.setdefault("state", {})["begun"] = begun
+        current().begun = begun
         kept = None
         try:
-            await self._app(scope, body.receive, answer.send)
+            reach("replay.taken")
+            async with _held(call, begun):
+                await self._app(scope, body.receive, answer.send)
             kept = answer.to_keep(scope)
         finally:
             # Before the answer goes out: whoever has it and asks again must find it.
-            with contextlib.suppress(StorageUnavailable):  # the answer is good, even if it cannot be kept
+            reach("replay.before_kept")
+            # The answer is good, even if it cannot be kept.
+            with contextlib.suppress(StorageUnavailable, ConcurrentModification):
                 if kept is None:
-                    await run_in_threadpool(replays.abandon, call, key, begun)
+                    await run_in_threadpool(replays.abandon, call, begun)
                 else:
-                    await run_in_threadpool(replays.finish, call, key, begun, kept, _speaker_of(scope, kept))
+                    await run_in_threadpool(replays.finish, call, begun, kept, _speaker_of(scope, kept))
+            reach("replay.kept")
         await answer.flush()
+        reach("replay.answered")
+
+
+@contextlib.asynccontextmanager
+async def _held(call: Call, begun: Begun) -> AsyncIterator[None]:
+    """Keeps a key while its request is at work, so that no retry takes it for lost."""
+    ended = asyncio.Event()
+
+    async def renew() -> None:
+        while not ended.is_set():
+            try:
+                await asyncio.wait_for(ended.wait(), call.settings.idempotency_lease_s / 3)
+            except TimeoutError:
+                await run_in_threadpool(replays.renew, call, begun)
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        ended.set()
+        await renewing
 
 
 def _limit(scope: Scope, call: Call) -> int:
@@ -158,10 +204,11 @@ class _Body:
         return message
 
     async def drain(self) -> None:
-        """Read to the end; a body beyond the limit of uploads is left unread."""
-        while not self.whole and self._seen <= self._limit:
-            if (await self.receive())["type"] != "http.request":
-                return
+        """Read to the end; a body that is beyond the limit of uploads or does not come is left unread."""
+        with contextlib.suppress(RequestTimeout):
+            while not self.whole and self._seen <= self._limit:
+                if (await self.receive())["type"] != "http.request":
+                    return
 
     def fingerprint(self) -> str:
         """The digest, once the body is whole: 64 hexadecimal digits."""

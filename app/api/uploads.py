@@ -10,13 +10,16 @@ from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import File, parse_options_header
 
+from app.api.lanes import Place
 from app.api.problems import invalid_values
 from app.errors import MalformedRequest, PayloadTooLarge, ValidationFailed
+from app.service.listening import placed
+from app.settings import Settings
 
 AUDIO_PARTS: Final = frozenset({"audio", "audio_reference"})
-_MOST_FIELDS: Final = 2_000
+_MOST_PARTS: Final = 2_000
 _LONGEST_FIELD: Final = 64 * 1024
-"""Characters of a text field, far above what any field may hold."""
+"""Bytes of a text field, far above what any field may hold."""
 
 Fields = TypeVar("Fields", bound=BaseModel)
 
@@ -29,6 +32,8 @@ class Upload:
     texts: dict[str, list[str]] = field(default_factory=dict)
     strays: list[str] = field(default_factory=list)
     """Names of parts that carry a file and should not."""
+    parts: int = 0
+    """Parts of the body so far."""
 
     def many(self, part: str, most: int) -> list[bytes]:
         """Every recording of a part.
@@ -74,7 +79,7 @@ class Upload:
             raise invalid_values(error) from None
 
 
-async def read_upload(request: Request, limit_bytes: int) -> Upload:
+async def read_upload(request: Request, settings: Settings, *, long: bool = False) -> Upload:
     """Read a multipart body, or any other body as one recording; query parameters are fields too.
 
     The media type of a recording is what its bytes say, so a wrong or missing Content-Type
@@ -82,24 +87,41 @@ async def read_upload(request: Request, limit_bytes: int) -> Upload:
 
     Args:
         request: The request, its body unread.
-        limit_bytes: Largest body, in bytes.
+        settings: With the limits.
+        long: The recording may be as long as those that are cut into segments.
 
     Returns:
         The recordings and the fields; file names are not looked at.
 
     Raises:
-        PayloadTooLarge: The body is, or says that it is, larger than the limit.
-        MalformedRequest: The multipart body is broken or ends early.
+        PayloadTooLarge: The body is, or says that it is, larger than the limit, or one recording in it is.
+        MalformedRequest: The multipart body is broken, ends early or has too many parts.
+        RequestTimeout: It does not arrive in time.
+        Overloaded: There is no memory for it.
     """
+    limit_bytes = min(
+        settings.max_segments_bytes if long else settings.max_upload_bytes, settings.max_uploads_bytes
+    )
+    part_bytes = limit_bytes if long else min(limit_bytes, settings.max_recording_bytes)
     upload = Upload()
     for name, value in request.query_params.multi_items():
         upload.texts.setdefault(name, []).append(value)
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind == b"multipart/form-data":
-        await _read_multipart(request, limit_bytes, options, upload)
-    elif body := await read_body(request, limit_bytes):
+        await _read_multipart(request, limit_bytes, part_bytes, options, upload)
+    elif body := await read_body(request, part_bytes):
         upload.recordings["audio"] = [body]
     return upload
+
+
+async def read_recording(request: Request, settings: Settings) -> bytes:
+    """The whole body, which is one recording.
+
+    Raises:
+        PayloadTooLarge: It is, or says that it is, larger than the limit.
+    """
+    limits = (settings.max_upload_bytes, settings.max_recording_bytes, settings.max_uploads_bytes)
+    return await read_body(request, min(limits))
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
@@ -115,16 +137,21 @@ async def _limited(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit_bytes:
         raise PayloadTooLarge(limit_bytes)
+    place: Place | None = getattr(request.state, "place", None)
+    if place is not None:
+        place.receiving()
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
         if received > limit_bytes:
             raise PayloadTooLarge(limit_bytes)
+        if place is not None:
+            place.hold(len(chunk))
         yield chunk
 
 
 async def _read_multipart(
-    request: Request, limit_bytes: int, options: Mapping[bytes, bytes], upload: Upload
+    request: Request, limit_bytes: int, part_bytes: int, options: Mapping[bytes, bytes], upload: Upload
 ) -> None:
     ended = False
 
@@ -135,8 +162,8 @@ async def _read_multipart(
     try:
         parser = FormParser(
             "multipart/form-data",
-            on_field=lambda part: _keep(upload, part.field_name, part.value or b""),
-            on_file=lambda part: _keep_file(upload, part),
+            on_field=lambda part: _keep(upload, part.field_name, part.value or b"", part_bytes),
+            on_file=lambda part: _keep_file(upload, part, part_bytes),
             on_end=on_end,
             boundary=options.get(b"boundary"),
             # Voices stay in memory: a part never becomes a temporary file.
@@ -151,25 +178,25 @@ async def _read_multipart(
         raise MalformedRequest("the multipart body ends before its closing boundary")
 
 
-def _keep_file(upload: Upload, part: File) -> None:
+def _keep_file(upload: Upload, part: File, part_bytes: int) -> None:
+    _count(upload)
     part.file_object.seek(0)
     data = part.file_object.read()
     part.close()
     name = (part.field_name or b"").decode("utf-8", "replace")
     if name in AUDIO_PARTS:
-        upload.recordings.setdefault(name, []).append(data)
-    elif len(upload.strays) < _MOST_FIELDS:
+        _keep_recording(upload, name, data, part_bytes)
+    else:
         upload.strays.append(name)
 
 
-def _keep(upload: Upload, name_bytes: bytes | None, data: bytes) -> None:
+def _keep(upload: Upload, name_bytes: bytes | None, data: bytes, part_bytes: int) -> None:
     """Keep a part without a file name: a field, or a recording whose sender left the name out."""
+    _count(upload)
     name = (name_bytes or b"").decode("utf-8", "replace")
     if name in AUDIO_PARTS:
-        upload.recordings.setdefault(name, []).append(data)
+        _keep_recording(upload, name, data, part_bytes)
         return
-    if sum(map(len, upload.texts.values())) >= _MOST_FIELDS:
-        raise MalformedRequest(f"the body has more than {_MOST_FIELDS} fields")
     if len(data) > _LONGEST_FIELD:
         raise ValidationFailed(name[:64], f"it is longer than {_LONGEST_FIELD} bytes")
     try:
@@ -177,3 +204,16 @@ def _keep(upload: Upload, name_bytes: bytes | None, data: bytes) -> None:
     except UnicodeDecodeError as error:
         raise ValidationFailed(name[:64], "it is not UTF-8 text") from error
     upload.texts.setdefault(name, []).append(text)
+
+
+def _keep_recording(upload: Upload, name: str, data: bytes, part_bytes: int) -> None:
+    if len(data) > part_bytes:
+        with placed(field=name):
+            raise PayloadTooLarge(part_bytes)
+    upload.recordings.setdefault(name, []).append(data)
+
+
+def _count(upload: Upload) -> None:
+    upload.parts += 1
+    if upload.parts > _MOST_PARTS:
+        raise MalformedRequest(f"the body has more than {_MOST_PARTS} parts")

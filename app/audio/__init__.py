@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from app.arrays import Waveform
 from app.audio.decode import decode
+from app.audio.fingerprint import Fingerprint, fingerprint
 from app.audio.quality import AudioReport, measure
 from app.audio.speech import analyse
 from app.audio.windows import Pieces, join, speech_pieces
@@ -22,12 +23,14 @@ class Utterance:
         sha256: hash of the uploaded bytes, 64 hexadecimal digits: the same clip again has the same.
         pieces: where each piece of the waveform lay in the recording: first sample and the one after the
             last, at 16 kHz.
+        fingerprint: by which the whole recording is known again in another coding.
     """
 
     waveform: Waveform
     report: AudioReport
     sha256: str
     pieces: Pieces
+    fingerprint: Fingerprint
 
 
 def prepare(data: bytes, *, max_duration_s: float) -> Utterance:
@@ -49,4 +52,5 @@ def prepare(data: bytes, *, max_duration_s: float) -> Utterance:
         report=measure(recording, seen),
         sha256=hashlib.sha256(data).hexdigest(),
         pieces=pieces,
+        fingerprint=fingerprint(recording.waveform),
     )

@@ -24,6 +24,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from app.arrays import SAMPLE_RATE_HZ, Waveform
+from app.audio.formats import CODECS, DEMUXERS, NOTHING_ELSE, PROTECTED, SOUNDFILE_READS, SUBTYPES
 from app.audio.sniff import sniff, was_cut_off
 from app.errors import (
     AudioEmpty,
@@ -46,28 +47,6 @@ _BLOCK_SAMPLES: Final = 1 << 20
 _CLAIM_SLACK_S: Final = 0.25
 """How much less than claimed an intact file may hold: the padding of lossy codecs."""
 
-_DEMUXERS: Final = {
-    "wav": "wav",
-    "flac": "flac",
-    "mp3": "mp3",
-    "ogg": "ogg",
-    "m4a": "mov",
-    "webm": "matroska",
-    "aac": "aac",
-    "aiff": "aiff",
-    "au": "au",
-}
-_SOUNDFILE_READS: Final = frozenset({"wav", "flac", "mp3", "ogg", "aiff", "au"})
-_CODEC_NAMES: Final = {
-    "PCM_U8": "pcm_u8",
-    "PCM_S8": "pcm_s8",
-    "PCM_16": "pcm_s16",
-    "PCM_24": "pcm_s24",
-    "PCM_32": "pcm_s32",
-    "FLOAT": "pcm_f32",
-    "DOUBLE": "pcm_f64",
-    "MPEG_LAYER_III": "mp3",
-}
 _UNREADABLE: Final = (
     av.error.FFmpegError,
     soundfile.SoundFileError,
@@ -125,12 +104,12 @@ def decode(data: bytes, *, max_duration_s: float) -> Recording:
     container = sniff(data)
     tape = _Tape(container, max_duration_s)
     try:
-        if container in _SOUNDFILE_READS:
+        if container in SOUNDFILE_READS:
             _read_soundfile(data, tape)
         else:
             _read_pyav(data, tape)
     except _UNREADABLE as error:
-        if not tape.frames and container in _SOUNDFILE_READS:
+        if not tape.frames and container in SOUNDFILE_READS:
             _second_opinion(data, tape)  # mp3 or ADPCM in wav, speex in ogg, a damaged header …
         elif not tape.frames:
             raise AudioUndecodable(container=container, problem=_one_line(error)) from None
@@ -267,7 +246,7 @@ def _read_soundfile(data: bytes, tape: _Tape) -> None:
 
 def _codec_name(container: str, subtype: str, data: bytes) -> str:
     """Name a soundfile subtype as FFmpeg does, since the same recording may go either way."""
-    name = _CODEC_NAMES.get(subtype, subtype.lower())
+    name = SUBTYPES.get(subtype, subtype.lower())
     if not name.startswith("pcm_"):
         return {"ulaw": "mulaw"}.get(name, name)
     if container in ("flac", "ogg"):
@@ -278,18 +257,25 @@ def _codec_name(container: str, subtype: str, data: bytes) -> str:
 
 
 def _read_pyav(data: bytes, tape: _Tape) -> None:
-    with av.open(io.BytesIO(data), mode="r", format=_DEMUXERS[tape.container]) as source:
+    demuxer = DEMUXERS[tape.container]
+    # A title that is no UTF-8 is no reason to refuse a recording.
+    with av.open(
+        io.BytesIO(data), mode="r", format=demuxer, options=NOTHING_ELSE, metadata_errors="replace"
+    ) as source:
         if not source.streams.audio:
             raise AudioUndecodable(container=tape.container, problem="it holds no audio track")
         stream = source.streams.audio[0]
         # Its type says otherwise, but a track in a coding that FFmpeg cannot name has no codec.
         context = cast("AudioCodecContext | None", stream.codec_context)
-        if context is None:
-            raise AudioUndecodable(container=tape.container, problem="its coding is unknown")
+        if context is None or context.codec.name not in CODECS:
+            raise AudioUndecodable(container=tape.container, problem="its coding is not among those read")
+        if context.codec_tag in PROTECTED:
+            raise AudioUndecodable(container=tape.container, problem="it is protected against copying")
         name = context.codec.canonical_name
         name = name.removeprefix("pcm_") if name.endswith("law") else name
         tape.thread(context.sample_rate, context.channels, name, _claimed_s(source, stream))
-        to_float = av.AudioResampler(format="fltp")
+        # To what the header said, whatever the frames say of themselves.
+        to_float = av.AudioResampler(format="fltp", layout=context.layout, rate=context.sample_rate)
         for frame in source.decode(stream):
             for planes in to_float.resample(frame):
                 tape.add(np.asarray(planes.to_ndarray(), dtype=np.float32).T)

@@ -1,29 +1,20 @@
 """Decoding in processes of its own: a recording that crashes or stalls a codec takes nothing else with it."""
 
-import contextlib
-import io
+import json
 import logging
-import multiprocessing
-import os
-import signal
 import threading
 import time
-import traceback
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
-import soundfile
-
-from app.audio import Utterance, prepare
+from app.audio import Utterance
 from app.audio.decode import sniff
+from app.audio.nursery import Nursery
+from app.audio.wire import Answer, Line, receive_answer
 from app.errors import AudioRefused, AudioUndecodable, Overloaded
 
 _START_LIMIT_S: Final = 120.0
-"""Longest time for a worker to import the codecs and to run once, on a slow disk."""
-_MEMORY_LIMIT: Final = 8 << 30
-"""Address space of a worker, in bytes: a runaway codec fails here rather than in the machine's last page."""
+"""Longest time for a worker to be there; the first waits until the codecs are imported, from a slow disk."""
+_HELLO_BYTES: Final = 4096
 
 _log = logging.getLogger(__name__)
 
@@ -31,9 +22,8 @@ _log = logging.getLogger(__name__)
 class DecoderPool:
     """Long-lived decoder processes behind a blocking, thread-safe prepare().
 
-    The processes are spawned, never forked: the server has threads. All of them are up and warm when the
-    constructor returns, unless they are to start when they are needed; one that dies or is overdue is killed
-    and replaced, and only the recording that it worked on is refused.
+    All of them are up and warm when the constructor returns, unless they are to start when they are needed;
+    one that dies or is overdue is killed and replaced, and only the recording that it worked on is refused.
     """
 
     def __init__(
@@ -44,8 +34,9 @@ class DecoderPool:
         *,
         wait_s: float | None = None,
         lazy: bool = False,
+        nursery: Nursery | None = None,
     ) -> None:
-        """Start the workers and wait until each has decoded something.
+        """Start the workers and wait until each is ready.
 
         Args:
             workers: number of processes.
@@ -53,16 +44,18 @@ class DecoderPool:
             max_duration_s: longest recording that is decoded, in seconds.
             wait_s: longest wait for a free worker, in seconds; None waits as long as for one recording.
             lazy: start each worker when a recording first needs it.
+            nursery: where they are born; the pool makes one of its own when none is given.
 
         Raises:
             RuntimeError: a worker does not start.
         """
         self._size, self._timeout_s, self._max_duration_s = workers, timeout_s, max_duration_s
         self._wait_s = timeout_s if wait_s is None else wait_s
+        self._nursery, self._own_nursery = nursery or Nursery(), nursery is None
         self._changed = threading.Condition()
         self._waiting = 0
         self._closed = False
-        self._all = set() if lazy else {_Worker(max_duration_s) for _ in range(workers)}
+        self._all = set() if lazy else {self._worker() for _ in range(workers)}
         self._idle = list(self._all)
         try:
             for worker in self._idle:
@@ -70,6 +63,25 @@ class DecoderPool:
         except _WorkerLost as error:
             self.close()
             raise RuntimeError("a decoder process does not start") from error
+
+    @property
+    def in_force(self) -> dict[str, Any]:
+        """How the decoders are confined, as one of them said when it was born."""
+        with self._changed:
+            said = [worker.in_force for worker in self._all if worker.in_force]
+        newest = said[-1] if said else {}
+        return {
+            "processes": len(said),
+            "start_method": "fork server",
+            "cpu_limit_s": self._timeout_s,
+            **newest,
+        }
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """The processes that are up."""
+        with self._changed:
+            return frozenset(worker.pid for worker in self._all if worker.pid)
 
     def prepare(self, data: bytes) -> Utterance:
         """Do app.audio.prepare(data) in a worker.
@@ -86,7 +98,7 @@ class DecoderPool:
         try:
             if not worker.alive():  # it died between two recordings: nothing that this one did
                 worker = self._replace(worker)
-            answer = worker.ask(data, self._timeout_s)
+            answer = worker.ask(data)
         except _WorkerLost as lost:
             worker = self._replace(worker)
             _log.warning("decoder process replaced: %s", lost)
@@ -106,10 +118,15 @@ class DecoderPool:
         """End every worker, busy ones too; safe to call again."""
         with self._changed:
             self._closed = True
-            workers, self._all, self._idle = self._all, set(), []
+            workers, idle = self._all, self._idle
+            self._all, self._idle = set(), []
             self._changed.notify_all()
         for worker in workers:
-            worker.kill()
+            worker.kill()  # whoever waits for a busy one hears that it is gone, and lets go of it
+        for worker in idle:
+            worker.let_go()
+        if self._own_nursery:
+            self._nursery.close()
 
     def _take(self) -> "_Worker":
         with self._changed:
@@ -123,7 +140,7 @@ class DecoderPool:
             if not free:
                 raise Overloaded(workers=self._size, waiting=self._waiting)
             if not self._idle:
-                worker = _Worker(self._max_duration_s)
+                worker = self._worker()
                 self._all.add(worker)
                 return worker
             return self._idle.pop()
@@ -136,15 +153,22 @@ class DecoderPool:
             if worker in self._all:
                 self._idle.append(worker)
                 self._changed.notify()
+                return
+        worker.kill()  # the pool was closed meanwhile
+        worker.let_go()
 
     def _replace(self, worker: "_Worker") -> "_Worker":
         worker.kill()
+        worker.let_go()
         with self._changed:
             self._all.discard(worker)
             if not self._closed:
-                worker = _Worker(self._max_duration_s)
+                worker = self._worker()
                 self._all.add(worker)
             return worker
+
+    def _worker(self) -> "_Worker":
+        return _Worker(self._nursery, self._timeout_s, self._max_duration_s)
 
 
 class _WorkerLost(Exception):
@@ -157,99 +181,61 @@ class _WorkerLost(Exception):
 
 
 class _Worker:
-    """One process and the parent's end of its pipe; used by one thread at a time."""
+    """One process and the socket to it; used by one thread at a time."""
 
-    def __init__(self, max_duration_s: float) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process: SpawnProcess = context.Process(
-            target=_serve, args=(theirs, max_duration_s), name="timbre-decoder", daemon=True
-        )
-        self._process.start()
-        theirs.close()  # so that the pipe breaks when the process ends
-        self._ready = False
-        self._killed = threading.Lock()
+    def __init__(self, nursery: Nursery, timeout_s: float, max_duration_s: float) -> None:
+        self._nursery, self._timeout_s, self._max_duration_s = nursery, timeout_s, max_duration_s
+        self._line: Line | None = None
+        self.pid = 0
+        self.in_force: dict[str, bool | int] = {}
 
     def wait_ready(self) -> None:
-        if self._ready:
+        """Wait until it can take a recording; born at the first call.
+
+        Raises:
+            _WorkerLost: It does not start.
+        """
+        if self._line is not None:
             return
         try:
-            if not self._pipe.poll(_START_LIMIT_S):
-                raise _WorkerLost("a decoder process takes too long to start", blameless=True)
-            self._pipe.recv()
-        except (EOFError, OSError):
-            raise _WorkerLost("a decoder process ended while it started", blameless=True) from None
-        self._ready = True
-
-    def ask(self, data: bytes, timeout_s: float) -> "Utterance | AudioRefused | str":
-        self.wait_ready()
-        deadline = time.monotonic() + timeout_s
+            line = Line(self._nursery.born(self._timeout_s, self._max_duration_s))
+        except OSError as error:
+            raise _WorkerLost(f"no decoder process: {error}", blameless=True) from None
         try:
-            self._pipe.send_bytes(data)
-            if not self._pipe.poll(max(0.0, deadline - time.monotonic())):
-                raise _WorkerLost(f"decoding takes longer than {timeout_s:g} s")
-            answer: Utterance | AudioRefused | str = self._pipe.recv()
-        except (EOFError, OSError):
+            hello = json.loads(line.receive(_HELLO_BYTES, time.monotonic() + _START_LIMIT_S))
+        except (EOFError, OSError) as error:
+            line.close()
+            how = "takes too long to start" if isinstance(error, TimeoutError) else "ended while it started"
+            raise _WorkerLost(f"a decoder process {how}", blameless=True) from None
+        self._line, self.pid, self.in_force = line, hello["pid"], hello["in_force"]
+
+    def ask(self, data: bytes) -> Answer:
+        """Have a recording decoded.
+
+        Raises:
+            _WorkerLost: The process crashed, took too long, or answered nonsense.
+        """
+        self.wait_ready()
+        assert self._line is not None
+        deadline = time.monotonic() + self._timeout_s
+        try:
+            self._line.send(data, deadline)
+            return receive_answer(self._line, self._max_duration_s, deadline)
+        except TimeoutError:
+            raise _WorkerLost(f"decoding takes longer than {self._timeout_s:g} s") from None
+        except (EOFError, OSError, ValueError):
             raise _WorkerLost("it crashes the decoder") from None
-        return answer
 
     def alive(self) -> bool:
-        with self._killed:
-            return not self._pipe.closed and self._process.is_alive()
+        """Not seen to have ended; an idle process has nothing to say."""
+        return self._line is None or self._line.silent()
 
     def kill(self) -> None:
-        # close() may come from one thread while another replaces this worker after a crash.
-        with self._killed:
-            if self._pipe.closed:
-                return
-            self._process.kill()
-            self._process.join()
-            self._process.close()
-            self._pipe.close()
+        """End the process, whatever it does; from any thread."""
+        if self.pid:
+            self._nursery.kill(self.pid)
 
-
-def _serve(pipe: Connection, max_duration_s: float) -> None:
-    """Answer recordings until the parent goes away."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the group; the parent decides
-    _warm_up()
-    _confine()
-    with contextlib.suppress(EOFError, OSError):
-        pipe.send(None)
-        while True:
-            pipe.send(_answer(pipe.recv_bytes(), max_duration_s))
-
-
-def _answer(data: bytes, max_duration_s: float) -> Utterance | AudioRefused | str:
-    try:
-        return prepare(data, max_duration_s=max_duration_s)
-    except AudioRefused as refusal:
-        return refusal
-    except Exception:  # a bug of ours or of a codec: the parent logs it, the worker lives on
-        return traceback.format_exc()
-
-
-def _warm_up() -> None:
-    """Load librosa and what it compiles and caches, so that the first caller does not wait for it."""
-    noise = np.random.default_rng(0).normal(0, 0.01, 48_000).astype(np.float32)
-    wav = io.BytesIO()
-    soundfile.write(wav, noise, 48_000, format="WAV", subtype="PCM_16")
-    prepare(wav.getvalue(), max_duration_s=2.0)
-
-
-def _confine() -> None:
-    """Take away what decoding does not need: more memory, core dumps, files to write, the log."""
-    # mpg123 and FFmpeg write their opinion of a damaged file to the standard error stream.
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        import resource
-    except ImportError:  # not a POSIX system
-        return
-    for limit, value in (
-        (resource.RLIMIT_AS, _MEMORY_LIMIT),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-    ):
-        hard = resource.getrlimit(limit)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (value, value))
+    def let_go(self) -> None:
+        """Close the socket; from the thread that uses it, or when none does."""
+        if self._line is not None:
+            self._line.close()

@@ -8,6 +8,7 @@ import httpx
 import typer
 
 from app.cli import tables
+from app.cli.backups import backup, restore
 from app.cli.client import Answer, ask, audio_parts, fail, out, print_json, read_settings, request
 from app.cli.jobs import add_job_commands
 from app.cli.keys import keys
@@ -58,13 +59,25 @@ def serve(
 
 
 @cli.command()
-def migrate() -> None:
+def migrate(
+    to: Annotated[
+        str,
+        typer.Option(
+            help="An older migration, as 0002, for going back to an older program: "
+            "what only the newer one knew is dropped."
+        ),
+    ] = "head",
+) -> None:
     """Bring the database to the newest migration; needed only with TIMBRE_MIGRATE_ON_START=false."""
-    from app.store import Vault, upgrade
+    from app.store import Vault
+    from app.store.database import migrate as move
+    from app.store.database import revisions
 
     settings = read_settings(exit_code=1)
     try:
-        upgrade(settings.database_url, Vault.load(settings.master_key_path, settings.given_master_key))
+        if to not in {*(known := revisions()), "head"}:
+            fail(f"There is no migration {to}; there are {', '.join(known)}.", exit_code=2)
+        move(settings.database_url, to, Vault.load(settings.master_key_path, settings.given_master_key))
     except TimbreError as problem:
         fail(str(problem), exit_code=1)
 
@@ -116,11 +129,15 @@ def verify(
     file: Recording,
     threshold: Annotated[float | None, typer.Option(help="Least score to accept.")] = None,
     target_fmr: TargetFmr = None,
+    challenge: Annotated[
+        str | None, typer.Option(help="Challenge whose digits the recording says, of POST /v1/challenges.")
+    ] = None,
     server: Server = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that a recording is this speaker's. Exit code 0 on accept, 1 on reject."""
-    fields = {"speaker_id": speaker} | given(threshold=threshold, target_fmr=target_fmr)
+    wishes = given(threshold=threshold, target_fmr=target_fmr, challenge_id=challenge)
+    fields = {"speaker_id": speaker} | wishes
     answer = post(server, "/v1/verify", [file], fields)
     print_json(answer) if as_json else tables.show_verified(answer)
     leave(answer)
@@ -220,6 +237,8 @@ def demo(
     raise SystemExit(run(corpus, server))
 
 
+cli.command()(backup)
+cli.command()(restore)
 add_job_commands(cli)
 add_commands(cli)
 
@@ -230,9 +249,9 @@ def post(server: str | None, path: str, files: list[Path], fields: dict[str, str
     return ask(server, lambda http: request(http, "POST", path, data=fields, files=parts))
 
 
-def given(**numbers: float | None) -> dict[str, str]:
-    """The form fields of those numbers that were given."""
-    return {name: str(number) for name, number in numbers.items() if number is not None}
+def given(**values: float | str | None) -> dict[str, str]:
+    """The form fields of those values that were given."""
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 async def every_page(http: httpx.AsyncClient) -> Answer:

@@ -13,6 +13,7 @@ from app.service import access
 from app.service.call import SCOPES
 from app.service.parts import DEFAULT_TENANT
 from app.store import Repository, Vault, check_schema, make_engine, upgrade
+from app.store.ledger import Ledger
 from app.store.records import StoredKey
 
 keys = typer.Typer(
@@ -86,7 +87,7 @@ def store() -> Iterator[Repository]:
         engine = make_engine(settings.database_url)
         try:
             check_schema(engine)
-            yield Repository(engine, vault)
+            yield Repository(engine, vault, Ledger(settings.erasure_ledger_path, vault))
         finally:
             engine.dispose()
     except TimbreError as problem:

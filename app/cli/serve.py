@@ -2,17 +2,22 @@
 
 import json
 import sys
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from sqlalchemy import make_url
 
+from app.api.connection import Connection, ConnectionLimits
 from app.cli.client import err, fail, read_settings
-from app.embedder import Embedder
 from app.errors import TimbreError
 from app.service.access import is_loopback
+from app.service.shelf import Shelf
 from app.settings import Settings
 from app.store import Repository, Vault, check_schema, make_engine, upgrade
+from app.store.ledger import Ledger
 
 
 def run(settings: Settings, *, reload: bool) -> None:
@@ -41,11 +46,30 @@ def run(settings: Settings, *, reload: bool) -> None:
         reload=reload,
         reload_dirs=["app"] if reload else None,
         log_level=settings.log_level,
-        server_header=False,
-        # Other than its default it uses nothing that its library has given up, and never holds 16 MB frames.
-        ws="websockets-sansio",
-        ws_max_size=1 << 21,
+        # A worker that is starved on a busy machine is not a dead one.
+        timeout_worker_healthcheck=30,
+        **server_options(settings),
     )
+
+
+def server_options(settings: Settings) -> dict[str, Any]:
+    """What uvicorn is told of the protocols and their limits."""
+    limits = ConnectionLimits(
+        url_bytes=settings.max_url_bytes,
+        header_lines=settings.max_headers,
+        header_bytes=settings.max_header_bytes,
+        header_s=settings.header_timeout_s,
+        idle_s=settings.idle_timeout_s,
+        connections=settings.max_connections,
+    )
+    return {
+        "http": partial(Connection, limits=limits),
+        "timeout_keep_alive": settings.keep_alive_s,
+        "server_header": False,
+        # Other than its default it uses nothing that its library has given up, and never holds 16 MB frames.
+        "ws": "websockets-sansio",
+        "ws_max_size": 1 << 21,
+    }
 
 
 def address(settings: Settings, *, has_keys: bool) -> str:
@@ -67,7 +91,7 @@ def address(settings: Settings, *, has_keys: bool) -> str:
 
 
 def check(settings: Settings) -> tuple[str, bool]:
-    """Loads the model and looks at the schema.
+    """Loads the model with its calibration, and looks at the schema, the master key and the erasure ledger.
 
     Returns:
         One line that says what will serve and where it runs, and whether there are API keys.
@@ -78,19 +102,21 @@ def check(settings: Settings) -> tuple[str, bool]:
         SchemaOutdated: The database needs `timbre migrate`.
         StorageUnavailable: The database does not answer.
     """
-    embedder = Embedder.load(
-        settings.models_dir / settings.model, provider=settings.provider, precision=settings.precision
-    )
-    model, provider, cosine = embedder.manifest.model_id, embedder.provider, embedder.golden_cosine
-    embedder.close()
+    with closing(Shelf(settings)) as shelf:
+        embedder = shelf.serving(shelf.default).embedder
+        model, provider, cosine = embedder.manifest.model_id, embedder.provider, embedder.golden_cosine
     engine = make_engine(settings.database_url)
     vault = Vault.load(settings.master_key_path, settings.given_master_key)
     try:
         check_schema(engine)
-        has_keys = Repository(engine, vault).has_keys()
+        repository = Repository(engine, vault, Ledger(settings.erasure_ledger_path, vault))
+        repository.check_vault()
+        repository.check_ledger()
+        has_keys = repository.has_keys()
     finally:
         engine.dispose()
-    database = make_url(settings.database_url).render_as_string(hide_password=True)
+    # Without its options, which may hold a password too.
+    database = make_url(settings.database_url).set(query={}).render_as_string(hide_password=True)
     return f"model {model} on {provider}, golden cosine {cosine:.5f}; database {database}", has_keys
 
 

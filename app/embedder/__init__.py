@@ -2,15 +2,30 @@
 
 from app.embedder.choice import Choice
 from app.embedder.embedder import Embedder
-from app.embedder.manifest import METADATA_KEY, Manifest, ModelFile, Precision, read_manifest, sha256_of
+from app.embedder.manifest import (
+    CALIBRATION,
+    METADATA_KEY,
+    Manifest,
+    ModelFile,
+    Precision,
+    file_bytes,
+    pin_calibration,
+    read_manifest,
+    sha256_of,
+    sha256_of_bytes,
+)
 
 __all__ = [
+    "CALIBRATION",
     "METADATA_KEY",
     "Choice",
     "Embedder",
     "Manifest",
     "ModelFile",
     "Precision",
+    "file_bytes",
+    "pin_calibration",
     "read_manifest",
     "sha256_of",
+    "sha256_of_bytes",
 ]

@@ -1,7 +1,9 @@
 """The embedder: a model folder, checked and loaded once, then waveform → embedding from any thread."""
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -30,17 +32,20 @@ class Embedder:
         choice: Which of its files serves, and why.
         provider: The ONNX Runtime provider that really runs, e.g. "CPUExecutionProvider".
         golden_cosine: Least cosine between the golden vectors and what this provider made of them.
+        runs: How often the model was run for somebody.
     """
 
     manifest: Manifest
     choice: Choice
     provider: str
     golden_cosine: float
+    runs: int
 
     def __init__(self, manifest: Manifest, loaded: LoadedFile, choice: Choice, admission: Admission) -> None:
         self.manifest, self.choice = manifest, choice
         self.provider, self.golden_cosine = loaded.provider, loaded.golden_cosine
         self._loaded, self._admission = loaded, admission
+        self.runs, self._counting = 0, threading.Lock()
 
     @classmethod
     def load(
@@ -81,12 +86,15 @@ class Embedder:
             choice = Choice(precision, "it was asked for by name", {})
         return cls(manifest, loaded, choice, Admission(workers, queue, timeout_s))
 
-    def embed(self, waveform: Waveform, patience_s: float = 0.0) -> Embedding:
+    def embed(
+        self, waveform: Waveform, patience_s: float = 0.0, before: Callable[[], None] | None = None
+    ) -> Embedding:
         """Embed one recording; call it from as many threads as you like.
 
         Args:
             waveform: float32, shape (samples,), 16 kHz mono, [-1, 1].
             patience_s: Longest wait for a place when the queue is full, in seconds.
+            before: Called when its turn has come; what it raises ends the call, and the model does not run.
 
         Returns:
             Embedding, float32, shape (manifest.dim,), unit length.
@@ -99,7 +107,15 @@ class Embedder:
             ModelNotReady: The embedder is closed.
         """
         self._check_waveform(waveform)
-        return self._admission.run(lambda options: self._loaded.run(waveform, options), patience_s)
+
+        def job(options: Any) -> Embedding:
+            if before is not None:
+                before()
+            with self._counting:
+                self.runs += 1
+            return self._loaded.run(waveform, options)
+
+        return self._admission.run(job, patience_s)
 
     def close(self) -> None:
         """Let what runs end, turn away what waits. Closing twice does no harm."""

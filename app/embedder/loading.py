@@ -1,21 +1,25 @@
 """One file of a model in a session, refused unless everything about it is right."""
 
+import threading
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import onnxruntime as ort
 
 from app.arrays import SAMPLE_RATE_HZ, Embedding, Waveform
 from app.embedder.golden import Golden, least_cosine
-from app.embedder.manifest import METADATA_KEY, Manifest, Precision, sha256_of_bytes
+from app.embedder.manifest import METADATA_KEY, Manifest, Precision, file_bytes, sha256_of_bytes
 from app.embedder.onnx_file import inspect
-from app.embedder.session import Provider, open_session
+from app.embedder.session import QUIET, Provider, open_session
 from app.errors import ModelInvalid, ProviderUnavailable
 
 LEAST_COSINE: Final = {"fp32": 0.999, "int8": 0.99}
 """Cosine with which a file must reproduce the golden vectors. Another provider's rounding costs below 1e-4;
 eight bits are an approximation by intent, so they are asked for less, and only where there is speech enough
 to be compared (`min_speech_s`)."""
+LONGEST_GOLDEN_S: Final = 60.0
+"""For all golden waveforms together: what takes longer could serve nobody."""
 
 
 class LoadedFile:
@@ -78,7 +82,7 @@ def load_file(
             vectors.
         ProviderUnavailable: CUDA was asked for and does not run.
     """
-    data = _checked_bytes(folder, manifest, precision)
+    data = checked_bytes(folder, manifest, precision)
     try:
         session = open_session(data, provider)
     except ProviderUnavailable:
@@ -93,16 +97,13 @@ def load_file(
     return loaded
 
 
-def _checked_bytes(folder: Path, manifest: Manifest, precision: Precision) -> bytes:
+def checked_bytes(folder: Path, manifest: Manifest, precision: Precision) -> bytes:
     """The bytes of the file that serves: read once, so that what is hashed is what runs."""
     entry = manifest.file_of(precision)
     if entry is None:
         raise ModelInvalid(str(folder), f"it has no {precision} file; set TIMBRE_PRECISION=auto")
     path = folder / entry.file
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelInvalid(str(folder), f"{path.name} is missing or unreadable: {error.strerror}") from None
+    data = file_bytes(folder, entry.file)
     found = sha256_of_bytes(data)
     if found != entry.sha256:
         problem = f"{path.name} has SHA-256 {found[:12]}…, manifest.json says {entry.sha256[:12]}…"
@@ -132,10 +133,19 @@ def _check_golden(loaded: LoadedFile, folder: Path, golden: Golden, least_sample
     if loaded.precision == "int8":
         # A clip of one window has no variation over time: what is left of it is mostly rounding.
         golden = [pair for pair in golden if len(pair[0]) >= least_samples] or golden
+    options = ort.RunOptions()
+    options.log_severity_level = QUIET
+    overdue = threading.Timer(LONGEST_GOLDEN_S, lambda: setattr(options, "terminate", True))
+    overdue.start()
     try:
-        loaded.golden_cosine = least_cosine(golden, loaded.run)
+        loaded.golden_cosine = least_cosine(golden, lambda waveform: loaded.run(waveform, options))
     except Exception as error:  # whatever the runtime raises on a graph that loads but does not run
+        if options.terminate:
+            problem = f"embedding the golden waveforms takes longer than {LONGEST_GOLDEN_S:g} s"
+            raise ModelInvalid(str(folder), problem) from error
         raise ModelInvalid(str(folder), f"the golden waveforms cannot be embedded: {error}") from error
+    finally:
+        overdue.cancel()
     if not loaded.golden_cosine >= required:
         raise ModelInvalid(
             str(folder),

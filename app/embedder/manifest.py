@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
-from dataclasses import asdict, dataclass, fields, replace
+import stat
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
@@ -15,7 +17,18 @@ Precision = Literal["fp32", "int8"]
 METADATA_KEY: Final = "timbre.manifest"
 """Key of the ONNX metadata under which the manifest stands, without the list of files and their hashes."""
 
+MANIFEST: Final = "manifest.json"
+CALIBRATION: Final = "calibration.json"
+MOST_BYTES: Final[dict[str, int]] = {
+    MANIFEST: 1 << 20,
+    CALIBRATION: 1 << 24,
+    "digits.json": 1 << 20,
+    "golden.npz": 1 << 26,
+    ".onnx": (1 << 31) - 1,  # no protobuf is longer
+}
+"""Bytes that a file of a model folder may have, by its name or the end of it; others may have a megabyte."""
 _MACHINE: Final = re.compile(r"(cpu|cuda)(:[a-z0-9_.]+)?")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.onnx")
 
 
@@ -63,6 +76,9 @@ class Manifest:
     """Commit of the training code."""
     created_at: str
     """Time of the export, RFC 3339."""
+    calibration_sha256: str | None = None
+    """SHA-256 of the calibration.json that belongs to it; None before it was calibrated, and then nothing
+    serves."""
 
     @property
     def sha256(self) -> str:
@@ -89,15 +105,17 @@ class Manifest:
         return asdict(self)
 
     def metadata_text(self) -> str:
-        """The text inside each ONNX file: JSON of every field but `files`; no file can hold its own hash."""
-        inner = {key: value for key, value in self.as_dict().items() if key != "files"}
+        """The text inside each ONNX file: JSON of every field but hashes of files, which are known later."""
+        inner = {key: value for key, value in self.as_dict().items() if key not in _LATER}
         return json.dumps(inner, sort_keys=True)
 
     def write(self, folder: Path) -> None:
         """Write manifest.json into `folder`."""
-        (folder / "manifest.json").write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+        found = {key: value for key, value in self.as_dict().items() if value is not None}
+        (folder / MANIFEST).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
+_LATER: Final = ("files", "calibration_sha256")
 _FILE_KEYS: Final = tuple(field.name for field in fields(ModelFile))
 
 
@@ -114,19 +132,16 @@ def read_manifest(folder: Path) -> Manifest:
         ModelInvalid: The folder or the file is missing, or it is no JSON object, lacks a key or holds a
             wrong value.
     """
-    path = folder / "manifest.json"
     if not folder.is_dir():
         raise ModelInvalid(str(folder), "there is no such folder")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelInvalid(str(folder), "manifest.json is missing") from None
-    except (OSError, ValueError) as error:
+        found = json.loads(file_bytes(folder, MANIFEST).decode())
+    except (ValueError, RecursionError) as error:
         raise ModelInvalid(str(folder), f"manifest.json cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise ModelInvalid(str(folder), "manifest.json is no JSON object")
-    names = [field.name for field in fields(Manifest)]
-    missing = [name for name in names if name not in found]
+    names = [field.name for field in fields(Manifest) if field.name in found]
+    missing = [f.name for f in fields(Manifest) if f.name not in found and f.default is MISSING]
     if missing:
         raise ModelInvalid(str(folder), f"manifest.json lacks {', '.join(missing)}")
     problem = _wrong_value(found)
@@ -137,6 +152,33 @@ def read_manifest(folder: Path) -> Manifest:
         for entry in found["files"]
     )
     return Manifest(**{**{name: found[name] for name in names}, "files": files})
+
+
+def file_bytes(folder: Path, name: str) -> bytes:
+    """Read a file of a model folder, once: what is hashed is then what is used.
+
+    Raises:
+        ModelInvalid: It is missing, no regular file (reading a pipe would never end), or far too large.
+    """
+    most = next((size for end, size in MOST_BYTES.items() if name.endswith(end)), 1 << 20)
+    try:
+        # Without waiting: opening a pipe would wait for somebody to write into it.
+        with os.fdopen(os.open(folder / name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ModelInvalid(str(folder), f"{name} is no file")
+            data = file.read(most + 1)
+    except FileNotFoundError:
+        raise ModelInvalid(str(folder), f"{name} is missing") from None
+    except OSError as error:
+        raise ModelInvalid(str(folder), f"{name} cannot be read: {error.strerror}") from error
+    if not 0 < len(data) <= most:
+        raise ModelInvalid(str(folder), f"{name} is empty" if not data else f"{name} is too large")
+    return data
+
+
+def pin_calibration(folder: Path) -> None:
+    """Write into manifest.json which calibration.json belongs to the model: the one that lies there now."""
+    replace(read_manifest(folder), calibration_sha256=sha256_of(folder / CALIBRATION)).write(folder)
 
 
 def sha256_of(path: Path) -> str:
@@ -154,9 +196,13 @@ def _wrong_value(found: dict[str, Any]) -> str | None:
     for name in ("name", "version", "recipe", "corpus", "commit", "created_at"):
         if not isinstance(found[name], str) or not found[name]:
             return f"{name} must be a text"
-    for name in ("dim", "window_samples"):
-        if type(found[name]) is not int or found[name] < 1:
-            return f"{name} must be a whole number above 0"
+    if not _NAME.fullmatch(found["name"]):
+        return "name must be 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"
+    if not _is_hash(found.get("calibration_sha256", "0" * 64)):
+        return "calibration_sha256 must be 64 hexadecimal digits"
+    for name, most in (("dim", 1 << 16), ("window_samples", 1 << 20)):
+        if type(found[name]) is not int or not 0 < found[name] <= most:
+            return f"{name} must be a whole number from 1 to {most}"
     if type(found["min_speech_s"]) not in (int, float) or not 0 < found["min_speech_s"] < 3600:
         return "min_speech_s must be a number of seconds above 0"
     if found["sample_rate_hz"] != SAMPLE_RATE_HZ:

@@ -22,7 +22,7 @@ _CUDA_OPTIONS: Final = {
     # TF32 keeps 10 bits of the mantissa: too few for a Fourier transform under a logarithm.
     "use_tf32": "0",
 }
-_QUIET, _WARNING = 4, 2
+QUIET, _WARNING = 4, 2
 _log = logging.getLogger(__name__)
 
 
@@ -99,7 +99,7 @@ def _preload_libraries() -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    ort.set_default_logger_severity(_QUIET)
+    ort.set_default_logger_severity(QUIET)
     try:
         yield
     finally:

@@ -3,29 +3,36 @@
 TimbreError
 ├── RequestError                the request contradicts itself or the contract
 │   ├── MalformedRequest · ValidationFailed · ConflictingParameters · InvalidSpeakerId
-│   ├── PayloadTooLarge · AudioMissing · MethodNotAllowed · UnsupportedRate · ConsentRequired
-│   └── IdempotencyKeyReused
+│   ├── PayloadTooLarge · UrlTooLong · HeadersTooLarge · RequestTimeout
+│   ├── AudioMissing · MethodNotAllowed · UnsupportedRate · ConsentRequired
+│   └── IdempotencyKeyReused · ChallengeRequired
 ├── Forbidden                   who asks may not
-│   └── Unauthorized · InsufficientScope · SpeakerOptedOut · VerificationLocked · RateLimited
+│   ├── Unauthorized · InsufficientScope · SpeakerOptedOut · VerificationLocked · RateLimited
+│   └── TooManyChallenges
 ├── AudioRefused                the recording cannot be used; carries what was measured
 │   ├── UnsupportedMediaType · AudioEmpty · AudioUndecodable · InvalidSamples · SampleRateTooLow
 │   ├── AudioTooShort · AudioTooLong · NoSpeech · InsufficientSpeech
 │   └── TooNoisy · Clipped · TooQuiet · SeveralVoices
 ├── NotFound                    what the request names does not exist
 │   ├── SpeakerNotFound · EnrollmentNotFound · RouteNotFound · ModelNotFound · JobNotFound
-│   └── CalibrationNotFound · DecisionNotFound · ReceiptNotFound
+│   └── CalibrationNotFound · DecisionNotFound · ReceiptNotFound · ChallengeNotFound
 ├── Conflict                    the state of the gallery forbids it
 │   ├── SpeakerExists · SpeakerNotEnrolled · ConcurrentModification · EnrollmentInconsistent
 │   ├── VoiceAlreadyEnrolled · ReenrollmentRequired · TooFewTrials · JobRunning · ModelServing
-│   └── IdempotencyInProgress · JobWithoutResult
+│   └── IdempotencyInProgress · JobWithoutResult · ChallengeExpired · ChallengeSpent
 ├── Unavailable                 the service cannot answer now; the same call may succeed later
 │   ├── ModelNotReady · IndexNotReady · StorageUnavailable · Overloaded · InferenceTimeout
+│   └── LedgerUnavailable · DetectorUnavailable
 └── StartupError                the service must not start
-    └── ModelInvalid · ProviderUnavailable · SchemaOutdated · MigrationsMissing · MasterKeyInvalid
+    ├── ModelInvalid · ProviderUnavailable · SchemaOutdated · MigrationsMissing · MasterKeyInvalid
+    └── LedgerDamaged · DatabaseOlder · BackupInvalid · DetectorInvalid
 """
 
 from app.errors.gallery import (
     CalibrationNotFound,
+    ChallengeExpired,
+    ChallengeNotFound,
+    ChallengeSpent,
     ConcurrentModification,
     Conflict,
     DecisionNotFound,
@@ -48,8 +55,14 @@ from app.errors.gallery import (
     VoiceAlreadyEnrolled,
 )
 from app.errors.moment import (
+    BackupInvalid,
+    DatabaseOlder,
+    DetectorInvalid,
+    DetectorUnavailable,
     IndexNotReady,
     InferenceTimeout,
+    LedgerDamaged,
+    LedgerUnavailable,
     MasterKeyInvalid,
     MigrationsMissing,
     ModelInvalid,
@@ -79,9 +92,11 @@ from app.errors.recording import (
 )
 from app.errors.request import (
     AudioMissing,
+    ChallengeRequired,
     ConflictingParameters,
     ConsentRequired,
     Forbidden,
+    HeadersTooLarge,
     IdempotencyKeyReused,
     InsufficientScope,
     InvalidSpeakerId,
@@ -90,9 +105,12 @@ from app.errors.request import (
     PayloadTooLarge,
     RateLimited,
     RequestError,
+    RequestTimeout,
     SpeakerOptedOut,
+    TooManyChallenges,
     Unauthorized,
     UnsupportedRate,
+    UrlTooLong,
     ValidationFailed,
     VerificationLocked,
 )
@@ -107,16 +125,25 @@ __all__ = [
     "AudioTooLong",
     "AudioTooShort",
     "AudioUndecodable",
+    "BackupInvalid",
     "CalibrationNotFound",
+    "ChallengeExpired",
+    "ChallengeNotFound",
+    "ChallengeRequired",
+    "ChallengeSpent",
     "Clipped",
     "ConcurrentModification",
     "Conflict",
     "ConflictingParameters",
     "ConsentRequired",
+    "DatabaseOlder",
     "DecisionNotFound",
+    "DetectorInvalid",
+    "DetectorUnavailable",
     "EnrollmentInconsistent",
     "EnrollmentNotFound",
     "Forbidden",
+    "HeadersTooLarge",
     "IdempotencyInProgress",
     "IdempotencyKeyReused",
     "IndexNotReady",
@@ -128,6 +155,8 @@ __all__ = [
     "JobNotFound",
     "JobRunning",
     "JobWithoutResult",
+    "LedgerDamaged",
+    "LedgerUnavailable",
     "MalformedRequest",
     "MasterKeyInvalid",
     "MethodNotAllowed",
@@ -145,6 +174,7 @@ __all__ = [
     "ReceiptNotFound",
     "ReenrollmentRequired",
     "RequestError",
+    "RequestTimeout",
     "RouteNotFound",
     "SampleRateTooLow",
     "SchemaOutdated",
@@ -157,12 +187,14 @@ __all__ = [
     "StorageUnavailable",
     "TimbreError",
     "TooFewTrials",
+    "TooManyChallenges",
     "TooNoisy",
     "TooQuiet",
     "Unauthorized",
     "Unavailable",
     "UnsupportedMediaType",
     "UnsupportedRate",
+    "UrlTooLong",
     "ValidationFailed",
     "VerificationLocked",
     "VoiceAlreadyEnrolled",

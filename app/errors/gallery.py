@@ -69,6 +69,16 @@ class ReceiptNotFound(NotFound):
     receipt_id: str
 
 
+@dataclass(eq=False)
+class ChallengeNotFound(NotFound):
+    code = "challenge_not_found"
+    message = (
+        "This speaker has no challenge '{challenge_id}', or it expired long ago. "
+        "Ask for a new one with POST /v1/challenges."
+    )
+    challenge_id: str
+
+
 class Conflict(TimbreError):
     """The state of the gallery forbids it."""
 
@@ -137,6 +147,23 @@ class ReenrollmentRequired(Conflict):
     )
     speaker_id: str
     model_id: str
+
+
+@dataclass(eq=False)
+class ChallengeExpired(Conflict):
+    code = "challenge_expired"
+    message = "The time for challenge '{challenge_id}' is over. Ask for a new one with POST /v1/challenges."
+    challenge_id: str
+
+
+@dataclass(eq=False)
+class ChallengeSpent(Conflict):
+    code = "challenge_spent"
+    message = (
+        "A verification was made with challenge '{challenge_id}' before; each is good for one. "
+        "Ask for a new one with POST /v1/challenges."
+    )
+    challenge_id: str
 
 
 @dataclass(eq=False)

@@ -27,7 +27,14 @@ class IndexNotReady(Unavailable):
 @dataclass(eq=False)
 class StorageUnavailable(Unavailable):
     code = "storage_unavailable"
-    message = "The database does not answer. Nothing was stored; try again."
+    message = "The database, or the disk, does not answer. Send the same request again."
+
+
+@dataclass(eq=False)
+class LedgerUnavailable(Unavailable):
+    code = "erasure_ledger_unavailable"
+    message = "The erasure ledger cannot be written ({problem}), so nothing was erased. Try again."
+    problem: str
 
 
 @dataclass(eq=False)
@@ -44,6 +51,13 @@ class InferenceTimeout(Unavailable):
     code = "inference_timeout"
     message = "The model did not answer within {limit_s:.1f} s. Try again or send a shorter recording."
     limit_s: float
+
+
+@dataclass(eq=False)
+class DetectorUnavailable(Unavailable):
+    code = "pad_unavailable"
+    message = "The recording could not be examined for an attack: {problem}. Try again."
+    problem: str
 
 
 class StartupError(TimbreError):
@@ -89,4 +103,41 @@ class MasterKeyInvalid(StartupError):
     code = "master_key_invalid"
     message = "The master key of {name} cannot be used: {problem}. Put back the key of this database."
     name: str
+    problem: str
+
+
+@dataclass(eq=False)
+class LedgerDamaged(StartupError):
+    code = "erasure_ledger_damaged"
+    message = (
+        "The erasure ledger {path} was changed: line {line} does not follow from the one before. "
+        "Put its copy back, or move it away and keep it; what stands before that line can still be replayed."
+    )
+    path: str
+    line: int
+
+
+@dataclass(eq=False)
+class DatabaseOlder(StartupError):
+    code = "database_older"
+    message = (
+        "The database lacks an erasure that {path} holds: it is an older copy, and people are in it who were "
+        "erased since. Run: timbre restore. If it is another database on purpose, move the ledger away."
+    )
+    path: str
+
+
+@dataclass(eq=False)
+class BackupInvalid(StartupError):
+    code = "backup_invalid"
+    message = "The backup in {path} cannot be used: {problem}."
+    path: str
+    problem: str
+
+
+@dataclass(eq=False)
+class DetectorInvalid(StartupError):
+    code = "detector_invalid"
+    message = "The detector '{detector}' of TIMBRE_PAD_DETECTOR cannot be used: {problem}."
+    detector: str
     problem: str

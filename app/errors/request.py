@@ -48,6 +48,31 @@ class PayloadTooLarge(RequestError):
 
 
 @dataclass(eq=False)
+class UrlTooLong(RequestError):
+    code = "url_too_long"
+    message = "The URL is longer than the limit of {limit_bytes} bytes. Send the fields in a multipart body."
+    limit_bytes: int
+
+
+@dataclass(eq=False)
+class HeadersTooLarge(RequestError):
+    code = "headers_too_large"
+    message = (
+        "The header of the request has more than {limit_lines} lines or {limit_bytes} bytes. "
+        "Send fewer headers."
+    )
+    limit_lines: int
+    limit_bytes: int
+
+
+@dataclass(eq=False)
+class RequestTimeout(RequestError):
+    code = "request_timeout"
+    message = "The request did not arrive within {limit_s:g} s. Send it again, over a faster connection."
+    limit_s: float
+
+
+@dataclass(eq=False)
 class AudioMissing(RequestError):
     code = "audio_missing"
     message = (
@@ -84,6 +109,15 @@ class ConsentRequired(RequestError):
     message = (
         "This tenant enrolls nobody without a record of consent. "
         "Send 'consent': what the speaker agreed to, or where that is kept."
+    )
+
+
+@dataclass(eq=False)
+class ChallengeRequired(RequestError):
+    code = "challenge_required"
+    message = (
+        "This tenant verifies nobody without a challenge. POST /v1/challenges gives the digits to say; "
+        "send its challenge_id with their recording."
     )
 
 
@@ -131,6 +165,18 @@ class VerificationLocked(Forbidden):
     )
     speaker_id: str
     failures: int
+    retry_after_s: int
+
+
+@dataclass(eq=False)
+class TooManyChallenges(Forbidden):
+    code = "too_many_challenges"
+    message = (
+        "Speaker '{speaker_id}' has {open_challenges} open challenges. Use one of them, or try again in "
+        "{retry_after_s} s, when the first has expired."
+    )
+    speaker_id: str
+    open_challenges: int
     retry_after_s: int
 
 

@@ -4,6 +4,7 @@ from app.scoring.calibration import (
     FORMAT,
     Calibration,
     load_calibration,
+    parse_calibration,
     read_calibration,
 )
 from app.scoring.decisions import (
@@ -34,6 +35,7 @@ __all__ = [
     "identify_decision",
     "leads",
     "load_calibration",
+    "parse_calibration",
     "read_calibration",
     "unit",
     "verify_decision",

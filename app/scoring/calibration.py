@@ -175,9 +175,21 @@ def load_calibration(path: Path) -> Calibration:
         ValueError: It cannot be read, is of another format, lacks a key or makes no sense.
     """
     try:
-        return read_calibration(json.loads(path.read_text(encoding="utf-8")), path.name)
+        return parse_calibration(path.read_bytes(), path.name)
     except OSError as problem:
         raise ValueError(f"{path.name} is not a calibration: {problem}") from problem
+
+
+def parse_calibration(data: bytes, name: str = "calibration.json") -> Calibration:
+    """The same from the bytes of the file.
+
+    Raises:
+        ValueError: They are no JSON, of another format, lack a key or make no sense.
+    """
+    try:
+        return read_calibration(json.loads(data.decode()), name)
+    except RecursionError as problem:
+        raise ValueError(f"{name} is not a calibration: {problem}") from problem
 
 
 def read_calibration(content: Mapping[str, Any], name: str = "calibration.json") -> Calibration:

@@ -64,7 +64,7 @@ class Call:
     @property
     def by(self) -> By:
         """Who does it, for the audit log."""
-        return By(self.caller.actor, current().request_id or None)
+        return By(self.caller.actor, current().request_id or None, current().begun)
 
     @property
     def settings(self) -> Settings:

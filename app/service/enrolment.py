@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -16,9 +17,11 @@ from app.errors import (
     SpeakerExists,
     SpeakerNotFound,
     SpeakerOptedOut,
+    StorageUnavailable,
     TimbreError,
     ValidationFailed,
 )
+from app.failpoints import reach
 from app.service.call import Call
 from app.service.progress import Progress
 from app.service.takes import Take, agreement, consistency_of, judge
@@ -43,6 +46,8 @@ class EnrolmentRequest:
     dry_run: bool = False
     new_id: str | None = None
     """The id to give to a speaker for whom none was sent; random when None."""
+    carried_out: bool = False
+    """An earlier try of this request stored its recordings, but its answer is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,29 +122,27 @@ def enroll(call: Call, request: EnrolmentRequest) -> Enrolment:
     """
     if not request.recordings:
         raise AudioMissing("audio")
+    reach("enroll.read")
     check_retention(request.retain_until)
-    request = _resumed(call, request)
+    request = _resumed(request)
     stands = _standing(call, request)
     _refuse_without_consent(call, request, stands)
     before = (
         [] if request.on_existing == "replace" or stands is None else _stored_takes(call, stands.speaker_id)
     )
     takes = judge(call, request.recordings, request.speaker_id, before)
+    reach("enroll.embedded")
     _refuse_bad(takes, request.allow_partial)
     if request.dry_run:
         return _rehearse(call, request, takes, before)
     return _store(call, request, takes)
 
 
-def _resumed(call: Call, request: EnrolmentRequest) -> EnrolmentRequest:
-    """A retry whose first try died after it had stored the speaker goes on with that speaker."""
-    if request.speaker_id is not None or request.new_id is None:
+def _resumed(request: EnrolmentRequest) -> EnrolmentRequest:
+    """A retry whose first try died after it had stored its takes finds them as duplicates, and as its own."""
+    if not request.carried_out:
         return request
-    try:
-        call.repository.get_speaker(call.tenant_id, request.new_id)
-    except SpeakerNotFound:
-        return request
-    return replace(request, speaker_id=request.new_id, on_existing="append")
+    return replace(request, speaker_id=request.speaker_id or request.new_id, on_existing="append")
 
 
 def _standing(call: Call, request: EnrolmentRequest) -> StoredSpeaker | None:
@@ -189,8 +192,10 @@ def _store(call: Call, request: EnrolmentRequest, takes: Sequence[Take]) -> Enro
             retain_new_until=None if days is None else datetime.now(UTC) + timedelta(days=days),
             by=call.by,
         )
-        consistency = consistency_of(_stored_takes(call, speaker_id))
+        reach("enroll.before_index")
+        consistency = _consistency(call, speaker_id)
     call.gallery.follow()
+    reach("enroll.after_index")
     rows = iter(enrolled.enrollments)
     verdicts = tuple(_verdict(take, next(rows) if take.heard is not None else None) for take in takes)
     progress = Progress(
@@ -223,6 +228,7 @@ def _row(call: Call, take: Take) -> NewEnrollment:
         audio=report.as_dict(),
         audio_sha256=take.heard.utterance.sha256,
         recording=take.recording if call.policy.keep_audio else None,
+        fingerprint=take.heard.utterance.fingerprint,
     )
 
 
@@ -245,6 +251,12 @@ def _verdict(take: Take, row: StoredEnrollment | None) -> Verdict:
         duplicate=row.duplicate if row else take.duplicate,
         doubts=take.warnings,
     )
+
+
+def _consistency(call: Call, speaker_id: str) -> float | None:
+    with suppress(StorageUnavailable):  # what was stored stands, and its answer can do without
+        return consistency_of(_stored_takes(call, speaker_id))
+    return None
 
 
 def _stored_takes(call: Call, speaker_id: str) -> list[StoredEnrollment]:

@@ -23,6 +23,15 @@ class Remark:
     """The numbers in it."""
 
 
+@dataclass(frozen=True)
+class Objection:
+    """What speaks against a recording because of the way in which it came."""
+
+    remark: Remark
+    refuses: bool
+    """It turns an acceptance into a rejection; otherwise it is only told."""
+
+
 def explain_verification(
     score: float, threshold: Threshold, audio: AudioReport, enrolled_speech_s: float, calibration: Calibration
 ) -> tuple[Remark, ...]:

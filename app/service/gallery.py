@@ -60,6 +60,8 @@ class Gallery:
         self._lock: Final = threading.Lock()
         self._keys: set[int] = set()
         self._version = 0
+        self._begun = 0
+        self._failure: StorageUnavailable | None = None
 
     @property
     def partition(self) -> Partition:
@@ -74,23 +76,18 @@ class Gallery:
     def sync(self) -> None:
         """Take over every change committed so far; from nothing, this is the rebuild.
 
+        Whoever comes while another thread asks the database waits for the next round, and all who wait share
+        it: were each to ask for itself, they would wait one after the other for a database that is gone.
+
         Raises:
             StorageUnavailable: The database does not answer.
         """
+        come = self._begun  # a round that runs already may have read before what our caller knows of
         with self._lock:
-            with stage("store"):
-                version, changes = self._repository.changes_since(*self._partition, self._version)
-                if version < self._version:
-                    # SQL went back in time, as a restored backup does: nothing held here can be trusted.
-                    self._forget()
-                    version, changes = self._repository.changes_since(*self._partition, 0)
-            with stage("search"):
-                try:
-                    self._apply(changes)
-                except BaseException:
-                    self._forget()
-                    raise
-            self._version = version
+            if self._begun <= come:
+                self._round()
+            if self._failure is not None:
+                raise StorageUnavailable from self._failure
 
     def follow(self) -> None:
         """Take over what was just committed, if that works: the commit stands either way.
@@ -146,6 +143,33 @@ class Gallery:
                 break
         size = self.size if allowed is None else len(allowed)
         return Nearest(tuple(candidates[:top_k]), size)
+
+    def _round(self) -> None:
+        """Ask for what is new and apply it, under the lock; a database that is gone is noted as a failure."""
+        self._begun += 1
+        try:
+            self._follow()
+            self._failure = None
+        except StorageUnavailable as problem:
+            self._failure = problem
+        except BaseException:
+            self._begun -= 1  # whoever waits tries for itself
+            raise
+
+    def _follow(self) -> None:
+        with stage("store"):
+            version, changes = self._repository.changes_since(*self._partition, self._version)
+            if version < self._version:
+                # SQL went back in time, as a restored backup does: nothing held here can be trusted.
+                self._forget()
+                version, changes = self._repository.changes_since(*self._partition, 0)
+        with stage("search"):
+            try:
+                self._apply(changes)
+            except BaseException:
+                self._forget()
+                raise
+        self._version = version
 
     def _allowed(self, speaker_ids: Sequence[str] | None, group: str | None) -> Keys | None:
         if speaker_ids is None and group is None:

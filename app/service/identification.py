@@ -13,6 +13,7 @@ from app.service.enrolment import check_speaker_id
 from app.service.explanation import Remark, explain_search
 from app.service.gallery import Nearest
 from app.service.listening import Heard, listen, placed
+from app.service.presentation import Presentation, presented
 from app.service.shadow import Outcome, shadow
 from app.service.thresholds import Threshold, check_search_parameters, choose_for_search
 from app.service.trace import stage
@@ -51,6 +52,8 @@ class Identification:
     margins: tuple[float | None, ...]
     """For each candidate its lead over the best of the other speakers; below 0 for all but the first."""
     audio: AudioReport
+    presentation: Presentation
+    """How the recording came; nobody may be named for that alone."""
     explanation: tuple[Remark, ...]
     decided: Decided
     """What the decision_id carries."""
@@ -82,20 +85,22 @@ def identify(call: Call, request: IdentificationRequest) -> Identification:
     with placed(field="audio"):
         heard = listen(call, request.recording)
     found = _search(call, request, heard)
-    shadow(call, heard, found.decided, _outcome(found), partial(_again, request))
+    shadow(call, heard, found.decided, _outcome(found), partial(_again, request, found.presentation))
     return found
 
 
-def _again(request: IdentificationRequest, other: Call, heard: Heard) -> Outcome:
-    """The same decision by a model on trial."""
-    return _outcome(_search(other, request, heard))
+def _again(request: IdentificationRequest, presentation: Presentation, other: Call, heard: Heard) -> Outcome:
+    """The same decision by a model on trial; how the recording came is known."""
+    return _outcome(_search(other, request, heard, presentation))
 
 
 def _outcome(found: Identification) -> Outcome:
     return Outcome(found.decision, found.speaker_id, found.candidates[0].score if found.candidates else None)
 
 
-def _search(call: Call, request: IdentificationRequest, heard: Heard) -> Identification:
+def _search(
+    call: Call, request: IdentificationRequest, heard: Heard, presentation: Presentation | None = None
+) -> Identification:
     """Search for what was heard, and decide."""
     audio = heard.utterance.report
     # The margin needs a second candidate even when the caller wants to see one only, a later feedback more.
@@ -115,16 +120,25 @@ def _search(call: Call, request: IdentificationRequest, heard: Heard) -> Identif
         default_fpir=call.policy.target_fpir,
         default_fmr=call.policy.target_fmr,
     )
-    return _decided(call, request, nearest, threshold, audio)
+    if presentation is None:
+        presentation = presented(call, heard, [each.speaker_key for each in nearest.candidates[:1]])
+    return _decided(call, request, nearest, threshold, audio, presentation)
 
 
 def _decided(
-    call: Call, request: IdentificationRequest, nearest: Nearest, threshold: Threshold, audio: AudioReport
+    call: Call,
+    request: IdentificationRequest,
+    nearest: Nearest,
+    threshold: Threshold,
+    audio: AudioReport,
+    presentation: Presentation,
 ) -> Identification:
     found, size = nearest.candidates, nearest.gallery_size
     filtered = request.candidate_ids is not None or request.group is not None
     min_margin = call.policy.min_margin if request.min_margin is None else request.min_margin
     decision, margin = identify_decision(found, threshold.value, min_margin)
+    if presentation.refused:
+        decision = "unknown"
     named = found[0].speaker_id if decision == "match" else None
     if call.policy.audit_decisions:
         with stage("store"):
@@ -141,8 +155,12 @@ def _decided(
         threshold=threshold,
         gallery_size=size,
         audio=audio,
-        explanation=explain_search(
-            decision, found, margin, min_margin, threshold, size, filtered, audio, call.calibration
+        presentation=presentation,
+        explanation=(
+            *presentation.remarks,
+            *explain_search(
+                decision, found, margin, min_margin, threshold, size, filtered, audio, call.calibration
+            ),
         ),
         decided=decided(
             call,

@@ -13,6 +13,7 @@ from app.errors import (
     InferenceTimeout,
     MalformedRequest,
     PayloadTooLarge,
+    StorageUnavailable,
     TimbreError,
     Unavailable,
 )
@@ -97,6 +98,8 @@ class Receiver:
             job = self._call.repository.create_job(
                 self._call.tenant_id, self._job_id, "import", by=self._call.by, wish=wish
             )
+        except StorageUnavailable:
+            raise  # the job may have been stored all the same; a file without one is tidied away
         except BaseException:
             files.drop(self._job_id)
             raise

@@ -49,7 +49,7 @@ class Task:
     def __init__(self, parts: Parts, claim: Claim, worker: str, stopping: threading.Event) -> None:
         self.parts: Final = parts
         self.job: StoredJob = claim.job
-        self.resumed: Final = claim.resumed
+        self.resumed = claim.resumed
         self._worker, self._stopping = worker, stopping
         self._opened: tuple[float, Call] | None = None
         self._stored_at = time.monotonic()
@@ -187,7 +187,7 @@ class JobRunner:
         job_id, kind = task.job.job_id, task.job.kind
         problem: dict[str, Any] | None = None
         try:
-            self._works[kind](task)
+            self._work(task)
         except Stopped:
             with suppress(JobLost, StorageUnavailable):
                 self._parts.repository.release_job(job_id, worker)
@@ -206,6 +206,15 @@ class JobRunner:
             task.patiently(lambda: _end(self._parts, job_id, worker, problem=problem, keep_key=readable))
         if not readable:
             self._parts.job_files.drop(job_id)
+
+    def _work(self, task: Task) -> None:
+        """Do a job; while the database or the disk is away, it waits where it is."""
+        while True:
+            try:
+                return self._works[task.job.kind](task)
+            except StorageUnavailable:
+                task.resumed = True  # the step in which this happened is made again, and may be there
+                task.pause(1.0)
 
     def _still_wanted(self, job_id: str) -> bool:
         try:

@@ -9,6 +9,7 @@ from app.arrays import Embedding
 from app.audio import Utterance
 from app.audio.quality import refuse
 from app.errors import TimbreError
+from app.failpoints import reach
 from app.service.call import Call
 from app.service.trace import current, stage
 
@@ -57,9 +58,10 @@ def listen(call: Call, data: bytes) -> Heard:
         InferenceTimeout: The model did not answer in time.
     """
     utterance = hear(call, data)
+    reach("enroll.decoded")
     refuse(utterance.report, call.limits)
     with stage("embed"):
-        embedding = call.embedder.embed(utterance.waveform)
+        embedding = call.embedder.embed(utterance.waveform, before=current().go_on)
     return Heard(utterance, embedding)
 
 

@@ -56,6 +56,7 @@ class LiveRequest:
     threshold: float | None = None
     target_fmr: float | None = None
     min_speech_s: float | None = None
+    challenge_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class LiveVerification:
             ValidationFailed: `min_speech_s` is outside what the service can promise.
             SampleRateTooLow: No recording of this rate would be taken.
             ConflictingParameters, UnsupportedRate, InvalidSpeakerId, SpeakerNotFound, SpeakerOptedOut,
-            SpeakerNotEnrolled, ReenrollmentRequired, VerificationLocked, Unavailable: As a verification.
+            SpeakerNotEnrolled, ReenrollmentRequired, VerificationLocked, ChallengeRequired,
+            ChallengeNotFound, ChallengeSpent, ChallengeExpired, Unavailable: As a verification.
         """
         settings = call.settings
         rate, coding = request.sample_rate_hz, _CODINGS[request.encoding]
@@ -95,6 +97,7 @@ class LiveVerification:
             speaker_id=request.speaker_id,
             threshold=request.threshold,
             target_fmr=request.target_fmr,
+            challenge_id=request.challenge_id,
         )
         self._threshold = admit(call, self._claim)
         self._most_bytes = int(longest_s * rate) * coding.sample_bytes
@@ -183,7 +186,7 @@ class LiveVerification:
         if not last and self._last is not None and speech_s < self._last.audio.speech_s + _REFINED_S:
             return None
         with stage("embed"):
-            embedding = call.embedder.embed(utterance.waveform)
+            embedding = call.embedder.embed(utterance.waveform, before=current().go_on)
         self._last = decide(call, self._claim, self._threshold, Heard(utterance, embedding))
         return self._last
 

@@ -22,7 +22,8 @@ def refuse_locked(call: Call, known: StoredCentroid) -> None:
     """
     if call.policy.lockout_after and known.lock.locked_until is not None:
         left_s = (known.lock.locked_until - datetime.now(UTC)).total_seconds()
-        if left_s > 0:
+        # More than the longest lock is left only when the clock was set back since.
+        if 0 < left_s <= call.settings.lockout_longest_s:
             raise VerificationLocked(known.speaker_id, known.lock.failures, math.ceil(left_s))
 
 

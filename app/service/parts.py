@@ -7,7 +7,9 @@ from sqlalchemy import Engine
 
 from app.audio.quality import QualityLimits
 from app.audio.workers import DecoderPool
+from app.digits import DigitHearer
 from app.service.aside import Aside
+from app.service.detection import Detection
 from app.service.galleries import Galleries
 from app.service.rates import Rates
 from app.service.shelf import Serving, Shelf
@@ -34,6 +36,10 @@ class Parts:
     shelf: Shelf
     galleries: Galleries
     rates: Rates
+    digits: DigitHearer | None
+    """Hears whether the digits of a challenge are said; None where the settings name no model for it."""
+    detection: Detection | None
+    """Looks for played and made voices; None where the settings name no plug-in for it."""
     bell: Bell = field(default_factory=Bell)
     """Rings when a job was queued here."""
     aside: Aside = field(default_factory=Aside)

@@ -27,6 +27,12 @@ class Policy(BaseModel):
     """A recording of a voice that is enrolled under another id."""
     several_voices: Rule
     """A recording in which several voices speak."""
+    replayed: Rule
+    """A recording that is a copy of one that the speaker enrolled, or that was accepted lately."""
+    spoofed: Rule
+    """A recording that the plug-in for presentation-attack detection takes for an attack."""
+    challenge: Literal["optional", "required"]
+    """Whether a speaker is verified without a challenge that was met."""
     keep_audio: bool
     """Keep the recordings of enrollments, sealed."""
     retention_days: int | None = Field(ge=1, le=36_500)

@@ -48,6 +48,10 @@ class Rates:
         if limit is None:
             return
         item = parse(limit)
-        if not self._limiter.hit(item, key_id):
-            reset_at = self._limiter.get_window_stats(item, key_id).reset_time
-            raise RateLimited(str(item), max(1, math.ceil(reset_at - time.time())))
+        if self._limiter.hit(item, key_id):
+            return
+        left_s = self._limiter.get_window_stats(item, key_id).reset_time - time.time()
+        if left_s > item.get_expiry():  # the clock was set back: what was counted lies in the future
+            self._limiter.clear(item, key_id)
+            return
+        raise RateLimited(str(item), max(1, math.ceil(left_s)))

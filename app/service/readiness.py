@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.errors import IndexNotReady, TimbreError
+from app.errors import IndexNotReady, LedgerUnavailable, TimbreError
 from app.service.gallery import Gallery
 from app.service.parts import Parts
 from app.store.database import check_schema
@@ -28,7 +28,7 @@ class Check:
 
 
 def readiness(parts: Parts) -> tuple[Check, ...]:
-    """Check the model, the database, its migrations, the master key and the index.
+    """Check the model, the database, its migrations, the master key and the index, and look at the decoders.
 
     Returns:
         Every check, failed ones included; nothing is raised for them.
@@ -39,6 +39,8 @@ def readiness(parts: Parts) -> tuple[Check, ...]:
         _run("migrations", lambda: _migrations(parts)),
         _run("master_key", lambda: _master_key(parts)),
         _run("index", lambda: _index(parts)),
+        _run("erasure_ledger", lambda: _erasure_ledger(parts)),
+        _run("decoders", lambda: parts.decoders.in_force),
     )
 
 
@@ -74,6 +76,15 @@ def _migrations(parts: Parts) -> dict[str, Any]:
 def _master_key(parts: Parts) -> dict[str, Any]:
     parts.repository.check_vault()
     return {"opens": True}
+
+
+def _erasure_ledger(parts: Parts) -> dict[str, Any]:
+    """No failure when it cannot be written: only erasures are refused then."""
+    try:
+        parts.repository.check_ledger_writable()
+    except LedgerUnavailable as failure:
+        return {"writable": False, **failure.facts}
+    return {"writable": True}
 
 
 def _index(parts: Parts) -> dict[str, Any]:

@@ -130,4 +130,5 @@ def _embedded(task: Task, serving: Serving, data: bytes) -> NewEnrollment:
         quality=report.quality,
         audio=report.as_dict(),
         audio_sha256=utterance.sha256,
+        fingerprint=utterance.fingerprint,
     )

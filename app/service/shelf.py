@@ -5,9 +5,10 @@ import threading
 from dataclasses import dataclass
 from typing import Final
 
-from app.embedder import Embedder
+from app.digits.hearer import RULE
+from app.embedder import CALIBRATION, Embedder, file_bytes, sha256_of_bytes
 from app.errors import ModelInvalid, ModelNotFound, ModelNotReady, StartupError, UnsupportedRate
-from app.scoring import Calibration, load_calibration
+from app.scoring import Calibration, parse_calibration
 from app.settings import Settings
 
 _log: Final = logging.getLogger("timbre.models")
@@ -50,7 +51,8 @@ class Shelf:
     def names(self) -> list[str]:
         """Names of the folders that could be served, sorted."""
         folders = self._settings.models_dir.glob("*/manifest.json")
-        return sorted(path.parent.name for path in folders)
+        # A digit model stands on the same shelf and hears no speakers.
+        return sorted(path.parent.name for path in folders if not (path.parent / RULE).exists())
 
     def serving(self, name: str) -> Serving:
         """The model of this name, loaded now if it is not yet.
@@ -97,7 +99,8 @@ class Shelf:
             provider=settings.provider,
             precision=settings.precision,
             workers=settings.inference_workers,
-            queue=settings.inference_queue,
+            # Whoever comes here was let in at the gate; nobody waits twice or is turned away now.
+            queue=settings.places + settings.segments_at_once + settings.job_workers + 1,
             timeout_s=settings.inference_timeout_s,
         )
         try:
@@ -109,11 +112,20 @@ class Shelf:
     def _calibration(self, name: str, embedder: Embedder) -> Calibration:
         """What the scores of a model mean, with thresholds at the rates that the settings ask for."""
         folder = self._settings.models_dir / name
+        manifest = embedder.manifest
         try:
-            calibration = load_calibration(folder / "calibration.json")
+            data = file_bytes(folder, CALIBRATION)
+        except ModelInvalid as error:
+            raise ModelInvalid(str(folder), f"{error.problem}; {_CALIBRATE}") from error
+        if manifest.calibration_sha256 is None:
+            raise ModelInvalid(str(folder), f"manifest.json lacks calibration_sha256; {_CALIBRATE}")
+        if sha256_of_bytes(data) != manifest.calibration_sha256:
+            raise ModelInvalid(str(folder), f"calibration.json is not what manifest.json says; {_CALIBRATE}")
+        try:
+            calibration = parse_calibration(data)
         except ValueError as error:
             raise ModelInvalid(str(folder), f"{error}; {_CALIBRATE}") from error
-        if calibration.model_sha256 != embedder.manifest.sha256:
+        if calibration.model_sha256 != manifest.sha256:
             problem = f"calibration.json was made with another model.onnx; {_CALIBRATE}"
             raise ModelInvalid(str(folder), problem)
         try:

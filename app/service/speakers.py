@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.errors import ConflictingParameters
+from app.failpoints import reach
 from app.service.call import Call
 from app.service.enrolment import check_retention, check_speaker_id
 from app.service.progress import Progress
@@ -171,6 +172,7 @@ def delete_speaker(call: Call, speaker_id: str, *, expected_version: int | None 
         receipt = call.repository.delete_speaker(
             call.tenant_id, check_speaker_id(speaker_id), expected_version=expected_version, by=call.by
         )
+    reach("delete.before_index")
     call.gallery.follow()
     return receipt
 
@@ -223,6 +225,7 @@ def opt_out(call: Call, speaker_id: str) -> Receipt | None:
         receipt = call.repository.delete_speaker(
             call.tenant_id, check_speaker_id(speaker_id), reason="opt-out", by=call.by
         )
+    reach("opt_out.before_index")
     call.gallery.follow()
     return receipt
 
@@ -266,6 +269,7 @@ def delete_enrollment(call: Call, speaker_id: str, enrollment_id: str) -> None:
         call.repository.delete_enrollment(
             call.tenant_id, check_speaker_id(speaker_id), enrollment_id, by=call.by
         )
+    reach("take_back.before_index")
     call.gallery.follow()
 
 

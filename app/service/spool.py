@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from app.errors import StorageUnavailable
 from app.store.vault import Vault
 
 _CHUNK: Final = 256 * 1024
@@ -21,6 +22,15 @@ _CHUNK: Final = 256 * 1024
 _NEW_S: Final = {"sealed": 60.0, "part": 3600.0}
 """Seconds for which a file may lie there without a job: it gets one when its upload is complete."""
 _NAME: Final = re.compile(r"([0-9a-f]{32})\.(sealed|part)")
+
+
+@contextlib.contextmanager
+def _on_disk() -> Iterator[None]:
+    """Turns a disk that is full, read-only or failing into StorageUnavailable."""
+    try:
+        yield
+    except OSError as problem:
+        raise StorageUnavailable from problem
 
 
 class Bell:
@@ -60,9 +70,14 @@ class Folder:
         return self._of(job_id).is_file()
 
     def writer(self, job_id: str, key: bytes) -> "SpoolWriter":
-        """Begin a file in pieces of one size, which may be read at any place; `finish` gives it its name."""
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return SpoolWriter(self._of(job_id), self._vault, key, job_id)
+        """Begin a file in pieces of one size, which may be read at any place; `finish` gives it its name.
+
+        Raises:
+            StorageUnavailable: The disk does not take it; so do all that write.
+        """
+        with _on_disk():
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return SpoolWriter(self._of(job_id), self._vault, key, job_id)
 
     def reader(self, job_id: str, key: bytes) -> "SpoolReader":
         """Open what a `writer` has finished; raises FileNotFoundError when it is not here."""
@@ -79,9 +94,16 @@ class Folder:
 
         Returns:
             Bytes that count now.
+
+        Raises:
+            StorageUnavailable: The disk does not take it.
         """
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         sealed = self._vault.seal(key, data, f"{job_id} {place}")
+        with _on_disk():
+            return self._append(job_id, place, sealed)
+
+    def _append(self, job_id: str, place: int, sealed: bytes) -> int:
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(self._of(job_id), os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
             file.truncate(place)
             file.seek(place)
@@ -161,20 +183,24 @@ class SpoolWriter:
     def finish(self) -> None:
         """Write the rest and give the file its name: from now on readers see it."""
         self._seal(bytes(self._pending))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._part.rename(self._path)
+        with _on_disk():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._part.rename(self._path)
 
     def __enter__(self) -> "SpoolWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what a full disk has not taken is tried again here
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._part.unlink(missing_ok=True)
 
     def _seal(self, chunk: bytes) -> None:
-        self._file.write(self._vault.seal(self._key, chunk, f"{self._job_id} {self._chunks}"))
+        with _on_disk():
+            self._file.write(self._vault.seal(self._key, chunk, f"{self._job_id} {self._chunks}"))
         self._chunks += 1
 
 

@@ -3,16 +3,19 @@
 import logging
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 
 from app.errors import TimbreError
+from app.service.job_runner import log_failure
 from app.service.parts import Parts
+from app.store.database import erase_traces
 
 _log: Final = logging.getLogger("timbre.sweeping")
 
 
 def sweep(parts: Parts) -> int:
-    """Delete every speaker whose time to be kept is over.
+    """Delete every speaker whose time to be kept is over, and what a crash left of others.
 
     Nobody waits for it to be right: such a speaker is in no answer from that moment on.
 
@@ -23,10 +26,13 @@ def sweep(parts: Parts) -> int:
         StorageUnavailable: The database does not answer.
     """
     swept = 0
+    parts.repository.settle_ledger()
+    erase_traces(parts.engine)  # a process that dies after a deletion leaves them
     while expired := parts.repository.expired_speakers():
         for tenant_id, speaker_id in expired:
             receipt = parts.repository.delete_speaker(tenant_id, speaker_id, reason="retention")
             swept += receipt is not None
+    parts.repository.drop_expired_challenges(datetime.now(UTC))
     return swept
 
 
@@ -39,7 +45,7 @@ class Repeating:
         Args:
             name: Of the thread, and in the log.
             every_s: Time between two beginnings, in seconds.
-            work: What is done; a TimbreError is logged by its code.
+            work: What is done; what it raises is logged.
         """
         self._every_s, self._work = every_s, work
         self._closed: Final = threading.Event()
@@ -57,4 +63,6 @@ class Repeating:
                 self._work()
             except TimbreError as problem:
                 _log.warning("%s: %s", self._thread.name, problem.code)
+            except Exception as failure:  # the next time may be better
+                log_failure(self._thread.name, failure)
             self._closed.wait(self._every_s)

@@ -7,7 +7,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from app.store.replays import Begun
+
 Stage: TypeAlias = Literal["decode", "embed", "search", "store"]
+_FOR_SOMEBODY: Final[frozenset[Stage]] = frozenset({"decode", "embed"})
+"""Stages that are not begun for a client that has left."""
+
+
+class Abandoned(Exception):
+    """Nobody waits for the answer any more, so the work ends; nothing was decided or stored."""
 
 
 @dataclass
@@ -22,6 +30,19 @@ class Trace:
     """Seconds of recordings that were decoded."""
     code: str | None = None
     """Why the request was refused."""
+    abandoned: bool = False
+    """Whoever asked has left."""
+    begun: Begun | None = field(default=None, repr=False)
+    """Its idempotency key, under which its changes are marked; a client's own words, so never logged."""
+
+    def go_on(self) -> None:
+        """Go on only while somebody waits for the answer.
+
+        Raises:
+            Abandoned: Whoever asked has left.
+        """
+        if self.abandoned:
+            raise Abandoned
 
 
 _current: Final[ContextVar[Trace | None]] = ContextVar("trace", default=None)
@@ -44,7 +65,14 @@ def current() -> Trace:
 
 @contextmanager
 def stage(name: Stage) -> Iterator[None]:
-    """Add the time of the block to the stage `name` of the current trace."""
+    """Add the time of the block to the stage `name` of the current trace.
+
+    Raises:
+        Abandoned: The block would decode or embed for somebody who has left. What comes after the model is
+            brought to its end: a decision that was made counts.
+    """
+    if name in _FOR_SOMEBODY:
+        current().go_on()
     started = time.perf_counter()
     try:
         yield

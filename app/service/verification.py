@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from app.arrays import Embedding
 from app.audio.quality import AudioReport
 from app.errors import (
     AudioMissing,
+    ConcurrentModification,
     ConflictingParameters,
     ReenrollmentRequired,
     SpeakerNotEnrolled,
@@ -16,15 +18,21 @@ from app.errors import (
 )
 from app.scoring import Candidate, VerifyDecision, cosine, distance, verify_decision
 from app.service.call import Call
+from app.service.challenges import check_challenge, spend_challenge
+from app.service.copies import note_replay
 from app.service.decided import Decided, decided
 from app.service.enrolment import check_speaker_id
 from app.service.explanation import Remark, explain_verification
 from app.service.listening import Heard, listen, placed
 from app.service.lockout import count_decision, refuse_locked
+from app.service.presentation import Presentation, presented
 from app.service.shadow import Outcome, shadow
 from app.service.thresholds import Threshold, choose
 from app.service.trace import stage
 from app.store.records import StoredCentroid
+
+_READINGS: Final = 5
+"""Readings of a speaker who is enrolled and deleted again and again, before it is given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +44,8 @@ class VerificationRequest:
     reference: bytes | None = None
     threshold: float | None = None
     target_fmr: float | None = None
+    challenge_id: str | None = None
+    """The digits that the speaker was asked to say; only with a speaker."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +63,8 @@ class Verification:
     threshold: Threshold
     audio: AudioReport
     audio_reference: AudioReport | None
+    presentation: Presentation
+    """How the recording came; it may be rejected for that alone."""
     explanation: tuple[Remark, ...]
     decided: Decided
     """What the decision_id carries."""
@@ -81,6 +93,9 @@ def verify(call: Call, request: VerificationRequest) -> Verification:
         SpeakerNotEnrolled: The speaker has too little speech so far.
         ReenrollmentRequired: The speaker is enrolled, but under other models only.
         VerificationLocked: Too many verifications of the speaker failed.
+        ConcurrentModification: The speaker was enrolled and deleted at every reading.
+        ChallengeRequired: The policy wants one, and the request has none.
+        ChallengeNotFound, ChallengeSpent, ChallengeExpired: It is none for this verification.
         AudioRefused: A recording cannot be used; `where` names its part.
         Unavailable: The model or the database cannot answer now.
     """
@@ -91,13 +106,13 @@ def verify(call: Call, request: VerificationRequest) -> Verification:
     found = decide(call, request, threshold, heard)
     settle(call, found)
     if request.speaker_id is not None:
-        shadow(call, heard, found.decided, _outcome(found), partial(_again, request))
+        shadow(call, heard, found.decided, _outcome(found), partial(_again, request, found.presentation))
     return found
 
 
-def _again(request: VerificationRequest, other: Call, heard: Heard) -> Outcome:
-    """The same decision by a model on trial."""
-    return _outcome(decide(other, request, _threshold(other, request), heard))
+def _again(request: VerificationRequest, presentation: Presentation, other: Call, heard: Heard) -> Outcome:
+    """The same decision by a model on trial; how the recording came is known."""
+    return _outcome(decide(other, request, _threshold(other, request), heard, presentation))
 
 
 def _outcome(found: Verification) -> Outcome:
@@ -112,12 +127,14 @@ def admit(call: Call, request: VerificationRequest) -> Threshold:
 
     Raises:
         ConflictingParameters, UnsupportedRate, InvalidSpeakerId, SpeakerNotFound, SpeakerOptedOut,
-        SpeakerNotEnrolled, ReenrollmentRequired, VerificationLocked, Unavailable: As `verify`.
+        SpeakerNotEnrolled, ReenrollmentRequired, VerificationLocked, ChallengeRequired, ChallengeNotFound,
+        ChallengeSpent, ChallengeExpired, Unavailable: As `verify`.
     """
     threshold = _threshold(call, request)
     if request.speaker_id is not None:
         known = _enrolled(call, check_speaker_id(request.speaker_id))
         refuse_locked(call, known)
+        check_challenge(call, known.speaker_key, request.challenge_id)
     return threshold
 
 
@@ -130,8 +147,21 @@ def _threshold(call: Call, request: VerificationRequest) -> Threshold:
     )
 
 
-def decide(call: Call, request: VerificationRequest, threshold: Threshold, heard: Heard) -> Verification:
+def decide(
+    call: Call,
+    request: VerificationRequest,
+    threshold: Threshold,
+    heard: Heard,
+    presentation: Presentation | None = None,
+) -> Verification:
     """Decide about a recording that was heard; nothing is counted or written.
+
+    Args:
+        call: Who asks, and what serves them.
+        request: What to compare it with.
+        threshold: Least score that is accepted.
+        heard: The recording.
+        presentation: How it came, where that was asked before.
 
     Raises:
         SpeakerNotFound, SpeakerOptedOut, SpeakerNotEnrolled, ReenrollmentRequired: The speaker changed
@@ -143,7 +173,10 @@ def decide(call: Call, request: VerificationRequest, threshold: Threshold, heard
     speech_s = heard.utterance.report.speech_s
     similarity = cosine(heard.embedding, against.embedding)
     score = float(call.calibration.score.llr(similarity, against.speech_s, speech_s))
-    decision = verify_decision(score, threshold.value)
+    if presentation is None:
+        claimed = () if against.centroid is None else (against.centroid.speaker_key,)
+        presentation = presented(call, heard, claimed, request.challenge_id)
+    decision = "reject" if presentation.refused else verify_decision(score, threshold.value)
     compared = against.compared(score, similarity)
     return Verification(
         decision=decision,
@@ -154,8 +187,12 @@ def decide(call: Call, request: VerificationRequest, threshold: Threshold, heard
         threshold=threshold,
         audio=heard.utterance.report,
         audio_reference=against.report,
-        explanation=explain_verification(
-            score, threshold, heard.utterance.report, against.speech_s, call.calibration
+        presentation=presentation,
+        explanation=(
+            *presentation.remarks,
+            *explain_verification(
+                score, threshold, heard.utterance.report, against.speech_s, call.calibration
+            ),
         ),
         decided=decided(call, "verify", decision, compared, speech_s=speech_s, threshold=threshold.value),
         against=against.centroid,
@@ -166,11 +203,18 @@ def settle(call: Call, found: Verification) -> None:
     """Let a decision count: against the speaker's failures in a row, and in the audit log.
 
     Raises:
+        ChallengeNotFound, ChallengeSpent, ChallengeExpired: Another verification has the challenge, or it
+            is too late.
         ConcurrentModification: Others were first every time.
         StorageUnavailable: The database does not answer.
     """
     if found.against is not None:
+        if found.presentation.challenge is not None:
+            # First of all: whoever does not get it is told nothing, and nothing is counted.
+            spend_challenge(call, found.against.speaker_key, found.presentation.challenge.challenge_id)
         count_decision(call, found.against, found.decision)
+        accepted = found.decision == "accept"
+        note_replay(call, found.against, found.presentation.replay, accepted=accepted)
     if call.policy.audit_decisions:
         with stage("store"):
             call.repository.append_audit(
@@ -211,6 +255,8 @@ def _checked(request: VerificationRequest) -> bytes:
     """The recording, once the request has exactly one thing to compare it with."""
     if request.speaker_id is not None and request.reference is not None:
         raise ConflictingParameters("speaker_id", "audio_reference")
+    if request.challenge_id is not None and request.reference is not None:
+        raise ConflictingParameters("challenge_id", "audio_reference")
     if request.speaker_id is None and request.reference is None:
         raise ValidationFailed("speaker_id", "give it, or a second recording as audio_reference")
     if request.recording is None:
@@ -222,22 +268,27 @@ def _enrolled(call: Call, speaker_id: str) -> StoredCentroid:
     """The speaker's centroid as SQL has it now."""
     required_s = call.settings.required_speech_s
     with stage("store"):
-        centroid = call.repository.centroid_of(call.tenant_id, call.model_id, speaker_id)
-        if centroid is None:
-            _refuse_unknown(call, speaker_id)
-            raise SpeakerNotEnrolled(speaker_id, 0.0, required_s)
+        for _ in range(_READINGS):
+            centroid = call.repository.centroid_of(call.tenant_id, call.model_id, speaker_id)
+            if centroid is not None:
+                break
+            _refuse_unknown(call, speaker_id)  # goes on where it was enrolled between the two readings
+        else:
+            raise ConcurrentModification(speaker_id)
     if centroid.speech_s < required_s:
         raise SpeakerNotEnrolled(speaker_id, centroid.speech_s, required_s)
     return centroid
 
 
 def _refuse_unknown(call: Call, speaker_id: str) -> None:
-    """Tell who has nothing under this model from who is not there at all."""
+    """Tell who has nothing under this model from who is not there; return when neither is so any more."""
     try:
         speaker = call.repository.get_speaker(call.tenant_id, speaker_id)
     except SpeakerNotFound:
         if call.repository.is_opted_out(call.tenant_id, speaker_id):
             raise SpeakerOptedOut(speaker_id) from None
         raise
-    if speaker.holdings:
+    if not speaker.holdings:
+        raise SpeakerNotEnrolled(speaker_id, 0.0, call.settings.required_speech_s)
+    if not speaker.held(call.model_id).enrollments_count:
         raise ReenrollmentRequired(speaker_id, call.model_id)

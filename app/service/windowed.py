@@ -10,7 +10,7 @@ from app.audio import Utterance
 from app.audio.windows import Pieces, windows
 from app.scoring.turns import HOP_S, WINDOW_S
 from app.service.call import Call
-from app.service.trace import stage
+from app.service.trace import current, stage
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ def embed_windows(call: Call, utterance: Utterance, pieces: Pieces | None = None
     """Embed the windows of a recording.
 
     One window at a time takes a place before the model, a few milliseconds each, so that the others' are
-    served in between however long the recording. At the door it is turned away like everybody else; from
-    then on it waits for a place, since an hour's work is not thrown away for a moment's crowd.
+    served in between however long the recording. It waits for a place each time, since an hour's work is not
+    thrown away for a moment's crowd, and ends when nobody waits for it any more.
 
     Args:
         call: Who asks, and what serves them.
@@ -44,14 +44,14 @@ def embed_windows(call: Call, utterance: Utterance, pieces: Pieces | None = None
         pieces: Stretches that windows keep to, in the place of the utterance's own.
 
     Raises:
-        Overloaded: There is no place for the first window, or none for any other in all the time that the
-            model may take.
+        Abandoned: Whoever asked has left.
+        Overloaded: There is no place for a window in all the time that the model may take.
         InferenceTimeout: The model did not answer in time.
     """
     cut = windows(pieces or utterance.pieces, WINDOW_S, HOP_S)
     found: list[Embedding] = []
     with stage("embed"):
         for start, stop in cut.cuts.tolist():
-            patience_s = call.settings.inference_timeout_s if found else 0.0
-            found.append(call.embedder.embed(utterance.waveform[start:stop], patience_s))
+            window, patience_s = utterance.waveform[start:stop], call.settings.inference_timeout_s
+            found.append(call.embedder.embed(window, patience_s, before=current().go_on))
     return Windowed(np.stack(found), cut.cells)

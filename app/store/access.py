@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import ValidationFailed
 from app.store.audit import SERVICE, By, record
+from app.store.erasing import new_entry, noted
 from app.store.records import StoredKey, StoredTenant
 from app.store.sessions import Sessions
 from app.store.tables import ApiKey, AppliedCalibration, Speaker, Tenant
@@ -185,8 +186,8 @@ class Access(Sessions):
                 raise ValidationFailed("key_id", "there is no such key")
             row.expires_at = min(at, row.expires_at) if row.expires_at is not None else at
             row.replaced_by = replaced_by or row.replaced_by
-            facts = {"key_id": key_id, "replaced_by": replaced_by}
-            record(session, self._vault, row.tenant_id, by, "key.ended", facts=facts)
+            facts = {"key_id": key_id, "replaced_by": replaced_by, "ends": row.expires_at.isoformat()}
+            noted(session, self._vault, new_entry("end-key", row.tenant_id, None, **facts), by)
             return _key(row)
 
         return self._write(key_id, work)

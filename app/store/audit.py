@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.store.records import StoredAuditEntry
+from app.store.replays import Begun, note_carried_out
 from app.store.rows import read_cursor, write_cursor
 from app.store.sessions import Sessions
 from app.store.tables import AuditEntry, AuditHead
@@ -24,10 +25,11 @@ _START: Final = "0" * 64
 
 
 class By(NamedTuple):
-    """Who does something: a key id, `anonymous`, `cli` or `service`; and in which request."""
+    """Who does something: a key id, `anonymous`, `cli` or `service`; in which request, under which key."""
 
     actor: str
     request_id: str | None = None
+    begun: Begun | None = None
 
 
 SERVICE: Final = By("service")
@@ -50,8 +52,10 @@ def record(
     action: str,
     speaker_id: str | None = None,
     facts: Mapping[str, Any] | None = None,
+    *,
+    subject: str | None = None,
 ) -> None:
-    """Append an entry in the transaction of what it tells.
+    """Append an entry in the transaction of what it tells, and mark the request's key as carried out.
 
     The end of the chain stays locked until the commit, so this comes last of all locks.
 
@@ -63,7 +67,14 @@ def record(
         action: What, as `speaker.deleted`.
         speaker_id: To whom.
         facts: Counts and words; never names.
+        subject: The digest itself, where nobody knows the name any more.
+
+    Raises:
+        IdempotencyInProgress: A retry has taken the request's key.
     """
+    subject = vault.subject(tenant_id, speaker_id) if speaker_id is not None else subject
+    if by.begun is not None and subject is not None:
+        note_carried_out(session, tenant_id, by.begun, subject)
     head = session.scalars(
         select(AuditHead).where(AuditHead.tenant_id == tenant_id).with_for_update()
     ).one_or_none()
@@ -77,7 +88,7 @@ def record(
         at=datetime.now(UTC),
         actor=by.actor,
         action=action,
-        subject=vault.subject(tenant_id, speaker_id) if speaker_id is not None else None,
+        subject=subject,
         facts=dict(facts or {}),
         request_id=by.request_id,
         hash="",

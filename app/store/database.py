@@ -4,7 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +14,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import MigrationsMissing, SchemaOutdated
 from app.store.failures import as_unavailable
+from app.store.impatience import limit_silence
 from app.store.vault import Vault
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -24,9 +26,12 @@ _ROOT: Final = Path(__file__).resolve().parents[2]
 _BUSY_MS: Final = 10_000
 """How long a writer waits for another before it gives up, in milliseconds."""
 _CHECKPOINT_BUSY_MS: Final = 500
+_STILL_S: Final = 10
+"""How long the other end of a connection to PostgreSQL may be silent until it counts as gone, in seconds."""
+_IDLE_MS: Final = 3_000
+"""How long a transaction may stand still, in milliseconds: others wait for its locks."""
 _POOL: Final[dict[str, Any]] = {
-    "pool_size": 10,
-    "max_overflow": 30,  # as many as the server has threads
+    "max_overflow": 0,  # what PostgreSQL has to bear is then a number that can be known
     "pool_timeout": 10,
     "hide_parameters": True,  # or the log of a failed statement would hold names
 }
@@ -34,43 +39,68 @@ _MIGRATION_LOCK: Final = 0x74696D627265  # "timbre": the PostgreSQL advisory loc
 _in_process = threading.Lock()  # alembic keeps the running migration in module globals
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, connections: int = 8, *, patient: bool = False) -> Engine:
     """Opens a database; nothing is read yet. The caller disposes of the engine.
 
     SQLite gets a write-ahead log, foreign keys, zeroed deletions and transactions that
     begin where SQLAlchemy says so; its folder is created. PostgreSQL connections are
-    tested before use and never wait for a lock without end.
+    tested before use and never wait for a lock without end, nor for a machine that is gone.
 
     Args:
         url: sqlite:///path or postgresql+psycopg://user:password@host/name.
+        connections: Most at the same time; whoever needs one more waits.
+        patient: A statement may take long, and so may what is done between two, as in migrations.
 
     Raises:
         ValueError: A SQLite address without a file.
     """
     address = make_url(url)
+    pool = {**_POOL, "pool_size": connections}
     if address.get_backend_name() == "sqlite":
-        return _sqlite_engine(address)
+        return _sqlite_engine(address, pool)
     if address.drivername == "postgresql":
         address = address.set(drivername="postgresql+psycopg")
-    options = f"-c timezone=utc -c lock_timeout={_BUSY_MS}"
-    return create_engine(
+    engine = create_engine(
         address,
-        **_POOL,
+        **pool,
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": 5,
             "client_encoding": "utf8",  # from a SQL_ASCII database psycopg would hand out bytes
-            "options": address.query.get("options", options),
+            "keepalives_idle": _STILL_S // 2,
+            "keepalives_interval": 2,
+            "tcp_user_timeout": _STILL_S * 1000,
+            "options": address.query.get("options", _session_options(patient)),
         },
     )
+    if not patient:
+        limit_silence(engine)
+    return engine
 
 
-def _sqlite_engine(address: URL) -> Engine:
+def _session_options(patient: bool) -> str:
+    """What each PostgreSQL session is told.
+
+    A process that is paused, or whose machine is gone, in the middle of a transaction holds the lock of a
+    gallery, and every writer to it would wait: the server ends such a transaction.
+    """
+    told = {
+        "timezone": "utc",
+        "lock_timeout": _BUSY_MS,
+        "idle_in_transaction_session_timeout": 0 if patient else _IDLE_MS,
+        "tcp_keepalives_idle": _STILL_S // 2,
+        "tcp_keepalives_interval": 2,
+        "tcp_user_timeout": _STILL_S * 1000,
+    }
+    return " ".join(f"-c {name}={value}" for name, value in told.items())
+
+
+def _sqlite_engine(address: URL, pool: dict[str, Any]) -> Engine:
     if not address.database or ":memory:" in address.database:
         raise ValueError("a SQLite database in memory is another one for each connection; name a file")
     # Voices are personal data: nobody else on the machine has business in a folder made here.
     Path(address.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine = create_engine(address, **_POOL, connect_args={"timeout": _BUSY_MS / 1000})
+    engine = create_engine(address, **pool, connect_args={"timeout": _BUSY_MS / 1000})
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
@@ -110,20 +140,17 @@ def _enter_wal(cursor: sqlite3.Cursor) -> None:
 def erase_traces(engine: Engine) -> None:
     """Empties SQLite's write-ahead log, where pages from before a deletion remain.
 
-    Readers that hold a snapshot may prevent it; then a later deletion does it. PostgreSQL
-    clears dead rows by its own (auto)vacuum.
+    Readers that hold a snapshot may prevent it, and so may a disk that fails; the deletion stands, and
+    the next one or the sweeper tries again. PostgreSQL clears dead rows by its own (auto)vacuum.
     """
     if engine.dialect.name != "sqlite":
         return
-    connection = engine.raw_connection()
-    try:
-        with closing(connection.cursor()) as cursor:
-            cursor.execute(f"PRAGMA busy_timeout={_CHECKPOINT_BUSY_MS}")
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            cursor.fetchall()
-            cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
-    finally:
-        connection.close()
+    with suppress(SQLAlchemyError, sqlite3.Error), closing(engine.raw_connection()) as connection:
+        try:
+            for statement in (f"busy_timeout={_CHECKPOINT_BUSY_MS}", "wal_checkpoint(TRUNCATE)"):
+                connection.cursor().execute(f"PRAGMA {statement}").fetchall()
+        finally:
+            connection.cursor().execute(f"PRAGMA busy_timeout={_BUSY_MS}")
 
 
 # ---------------------------------------------------------------- migrations
@@ -143,6 +170,16 @@ def migrations_config(connection: Connection | None = None) -> Config:
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
+
+
+def revisions() -> list[str]:
+    """Every migration of this program, the oldest first.
+
+    Raises:
+        MigrationsMissing: The migrations do not lie beside the app folder.
+    """
+    scripts = ScriptDirectory.from_config(migrations_config()).walk_revisions()
+    return [script.revision for script in scripts][::-1]
 
 
 def check_schema(engine: Engine) -> None:
@@ -189,7 +226,7 @@ def migrate(url: str, revision: str, vault: Vault | None = None) -> None:
 @contextmanager
 def migrating(url: str) -> Iterator[Connection]:
     """A connection in the one transaction of a migration, other processes held off until it ends."""
-    engine = make_engine(url)
+    engine = make_engine(url, patient=True)
     try:
         with _in_process, as_unavailable(), engine.connect() as connection:
             if engine.dialect.name == "sqlite":

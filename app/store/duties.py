@@ -7,8 +7,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.errors import ReceiptNotFound
-from app.store.audit import SERVICE, By, record
-from app.store.erasing import receipt_of
+from app.store.audit import SERVICE, By
+from app.store.erasing import new_entry, receipt_of, set_opt_out
 from app.store.records import UNLOCKED, Lock, Receipt
 from app.store.rows import lock_in, read_cursor, write_cursor
 from app.store.sessions import Sessions
@@ -37,11 +37,10 @@ class Duties(Sessions):
         """
 
         def work(session: Session) -> bool:
-            objection = session.get(OptOut, (tenant_id, self._vault.subject(tenant_id, speaker_id)))
-            if objection is None:
+            subject = self._vault.subject(tenant_id, speaker_id)
+            if session.get(OptOut, (tenant_id, subject)) is None:
                 return False
-            session.delete(objection)
-            record(session, self._vault, tenant_id, by, "speaker.opted_in", speaker_id)
+            set_opt_out(session, self._vault, new_entry("withdraw", tenant_id, subject), by)
             return True
 
         return self._write(speaker_id, work)

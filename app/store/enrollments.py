@@ -4,19 +4,26 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.arrays import Embedding
 from app.errors import EnrollmentNotFound, SpeakerExists, SpeakerNotFound, SpeakerOptedOut
+from app.failpoints import reach
 from app.store.audit import SERVICE, By, record
 from app.store.centroids import find_centroid
 from app.store.database import erase_traces
-from app.store.erasing import erase_voice
-from app.store.jobs import forget_in_jobs
+from app.store.erasing import erase_voice, take_back
 from app.store.records import EnrolledSpeaker, NewEnrollment, OnExisting, StoredEnrollment, StoredSpeaker
 from app.store.rows import find_speaker, is_expired, stored_speakers, touch, unexpired
-from app.store.sealing import embedding_bytes, of_recording, of_take, opened
+from app.store.sealing import (
+    embedding_bytes,
+    fingerprint_bytes,
+    of_fingerprint,
+    of_recording,
+    of_take,
+    opened,
+)
 from app.store.sessions import Sessions
 from app.store.tables import Enrollment, Gallery, OptOut, Recording, Speaker
 from app.store.vault import Vault
@@ -70,33 +77,33 @@ class Enrollments(Sessions):
         """
         if not rows:
             raise ValueError("an enrollment needs at least one recording")
-        known = {"display_name": display_name, "details": metadata, "consent": consent}
-        given: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
-        for name, value in given.items():
-            check_storable("metadata" if name == "details" else name, value)
-        if retain_until is not None:
-            given["retain_until"] = retain_until
+        given = _given(display_name, metadata, consent, retain_until)
 
         def work(session: Session) -> EnrolledSpeaker:
             # Replacing touches the galleries of every model that knows the speaker, and so does an
             # enrollment of somebody whose time to be kept is over: nothing old may come back with it.
-            galleries = lock_galleries(session, tenant_id) | lock_galleries(session, tenant_id, model_id)
+            galleries = lock_galleries(session, tenant_id)
+            if model_id not in galleries:
+                galleries |= lock_galleries(session, tenant_id, model_id)
             self._refuse_opted_out(session, tenant_id, speaker_id)
             speaker, created = self._speaker_for(session, tenant_id, speaker_id, on_existing, galleries, by)
             stored = insert_takes(session, self._vault, speaker, model_id, rows)
+            reach("enroll.rows_written")
             fresh = sum(not enrollment.duplicate for enrollment in stored)
             derive_centroids(session, self._vault, speaker, {model_id} if fresh else set(), galleries)
+            # Now, because the time to be kept may be over in a moment, by what is set below.
+            centroid = find_centroid(session, self._vault, tenant_id, model_id, speaker_id)
+            assert centroid is not None  # the speaker has at least one recording now
             if created:
                 speaker.retain_until = retain_new_until
             for name, value in given.items():
                 setattr(speaker, name, value)
             if not created and (fresh or given):
                 touch(speaker)
-            centroid = find_centroid(session, self._vault, tenant_id, model_id, speaker_id)
-            assert centroid is not None  # the speaker has at least one recording now
             if fresh or created or given:
                 facts = {"enrollments": fresh, "created": created, "consent": consent is not None}
                 record(session, self._vault, tenant_id, by, "speaker.enrolled", speaker_id, facts)
+                reach("enroll.audited")
             return EnrolledSpeaker(
                 speaker=stored_speakers(session, [speaker])[0],
                 enrollments=tuple(stored),
@@ -104,7 +111,7 @@ class Enrollments(Sessions):
                 created=created,
             )
 
-        enrolled = self._write(speaker_id, work)
+        enrolled = self._write(speaker_id, work, point="enroll")
         if on_existing == "replace" and not enrolled.created:
             erase_traces(self._engine)
         return enrolled
@@ -165,24 +172,15 @@ class Enrollments(Sessions):
             speaker = lock_speaker(session, tenant_id, speaker_id)
             if speaker is None:
                 raise SpeakerNotFound(speaker_id)
-            mine = Enrollment.speaker_key == speaker.key
-            named = select(Enrollment.audio_sha256).where(mine, Enrollment.enrollment_id == enrollment_id)
-            clip = session.scalar(named)
-            if clip is None:
+            named = Enrollment.enrollment_id == enrollment_id
+            if not take_back(session, self._vault, speaker, galleries, named, by):
                 raise EnrollmentNotFound(speaker_id, enrollment_id)
-            forget_in_jobs(session, tenant_id, speaker_id)
-            takes = delete(Enrollment).where(mine, Enrollment.audio_sha256 == clip)
-            heard_by = set(session.scalars(takes.returning(Enrollment.model_id)))
-            kept = Recording.speaker_key == speaker.key, Recording.audio_sha256 == clip
-            session.execute(delete(Recording).where(*kept))
-            derive_centroids(session, self._vault, speaker, heard_by, galleries)
-            touch(speaker)
-            facts = {"enrollment_id": enrollment_id}
-            record(session, self._vault, tenant_id, by, "enrollment.deleted", speaker_id, facts)
+            reach("take_back.audited")
             return stored_speakers(session, [speaker])[0]
 
-        speaker = self._write(speaker_id, work)
+        speaker = self._write(speaker_id, work, point="take_back")
         erase_traces(self._engine)
+        reach("take_back.traces_gone")
         return speaker
 
     def _refuse_opted_out(self, session: Session, tenant_id: str, speaker_id: str) -> None:
@@ -274,6 +272,10 @@ def _row(
     vault: Vault, speaker: Speaker, model_id: str, new: NewEnrollment, created_at: datetime
 ) -> Enrollment:
     assert speaker.data_key is not None
+    sound = None
+    if new.fingerprint is not None:
+        about = of_fingerprint(new.enrollment_id)
+        sound = vault.seal(speaker.data_key, fingerprint_bytes(new.fingerprint), about)
     return Enrollment(
         enrollment_id=new.enrollment_id,
         speaker_key=speaker.key,
@@ -284,6 +286,7 @@ def _row(
         quality=new.quality,
         audio=dict(new.audio),
         audio_sha256=new.audio_sha256,
+        fingerprint=sound,
         created_at=created_at,
     )
 
@@ -304,3 +307,21 @@ def _stored(
         created_at=row.created_at,
         duplicate=duplicate,
     )
+
+
+def _given(
+    display_name: str | None,
+    metadata: Mapping[str, Any] | None,
+    consent: Mapping[str, Any] | None,
+    retain_until: datetime | None,
+) -> dict[str, Any]:
+    """What an enrollment sets of the speaker, by column.
+
+    Raises:
+        ValidationFailed: A value cannot be stored.
+    """
+    known = {"display_name": display_name, "details": metadata, "consent": consent}
+    given: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
+    for name, value in given.items():
+        check_storable("metadata" if name == "details" else name, value)
+    return given if retain_until is None else given | {"retain_until": retain_until}

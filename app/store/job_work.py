@@ -37,7 +37,7 @@ class JobWork(Sessions):
             StorageUnavailable: The database does not answer.
         """
         now = datetime.now(UTC)
-        free = _free(now - timedelta(seconds=lease_s))
+        free = _free(now, timedelta(seconds=lease_s))
         query = select(Job).where(free).order_by(Job.created_at, Job.job_id)
         with self._reading() as session:  # most times there is nothing, and nothing is locked for that
             waiting = [stored_job(row) for row in session.scalars(query)]
@@ -170,8 +170,10 @@ class JobWork(Sessions):
 # ---------------------------------------------------------------- rows and records
 
 
-def _free(silent_since: datetime) -> ColumnElement[bool]:
-    return or_(Job.status == "queued", (Job.status == "running") & (Job.alive_at < silent_since))
+def _free(now: datetime, lease: timedelta) -> ColumnElement[bool]:
+    # A sign of life from the future is from before the clock was set back, and says nothing.
+    silent = or_(Job.alive_at < now - lease, Job.alive_at > now + lease)
+    return or_(Job.status == "queued", (Job.status == "running") & silent)
 
 
 def find_job(session: Session, tenant_id: str, job_id: str, *, lock: bool = False) -> Job:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from app.arrays import Embedding
+from app.audio.fingerprint import Fingerprint
 
 OnExisting: TypeAlias = Literal["append", "replace", "fail"]
 """What an enrolment does with a speaker that is there already."""
@@ -40,6 +41,7 @@ class NewEnrollment:
         audio_sha256: Lower-case hex digest of the uploaded bytes; tells a repeated clip.
         enrollment_id: Generated unless given.
         recording: The uploaded bytes, where they are to be kept.
+        fingerprint: uint8, shape (frames, 8), by which the sound is known again.
 
     Raises:
         ValueError: On an embedding that is not finite and unit, on speech_s <= 0 or a bad digest.
@@ -53,6 +55,7 @@ class NewEnrollment:
     audio_sha256: str
     enrollment_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     recording: bytes | None = field(default=None, repr=False)
+    fingerprint: Fingerprint | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.embedding.ndim != 1 or not abs(float(np.linalg.norm(self.embedding)) - 1.0) < 1e-3:

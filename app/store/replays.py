@@ -1,18 +1,22 @@
 """Answers kept for a day, so that a request that is sent again is not carried out again."""
 
+import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete
+from sqlalchemy import ColumnElement, and_, delete, not_, select, update
 from sqlalchemy.orm import Session
 
+from app.errors import IdempotencyInProgress
 from app.store.sessions import Sessions
 from app.store.tables import Replay
 from app.store.writes import lock_speaker
 
 _WRAPPED_BYTES: Final = 60
 """A wrapped data key: nonce, key and tag."""
+_ABANDONED: Final = timedelta(hours=1)
+"""By how much a key that was given back is made older, so that no lease holds it any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +24,7 @@ class StoredReplay:
     """An answer as it was given, and the request that it answers."""
 
     route: str
-    """Template of the path."""
+    """Template of the path; the token of its beginning while the request is at work."""
     fingerprint: str
     status: int
     headers: dict[str, str]
@@ -29,9 +33,13 @@ class StoredReplay:
 
 @dataclass(frozen=True)
 class Begun:
-    """The key is ours: the request may be carried out. `at` tells this beginning from a later one."""
+    """The key is ours: the request may be carried out."""
 
-    at: datetime
+    key: str
+    token: str
+    """Tells this beginning from a later one."""
+    carried_out: bool = False
+    """An earlier request with the key was lost after it had stored what it was to store."""
 
 
 class AtWork:
@@ -42,7 +50,7 @@ class Replays(Sessions):
     """The repository's methods on answers to repeat."""
 
     def begin_replay(
-        self, tenant_id: str, key: str, *, now: datetime, kept: timedelta, longest: timedelta
+        self, tenant_id: str, key: str, *, now: datetime, kept: timedelta, lease: timedelta
     ) -> Begun | AtWork | StoredReplay:
         """Takes a key for a request, unless it was used before.
 
@@ -51,7 +59,7 @@ class Replays(Sessions):
             key: The idempotency key.
             now: The present time.
             kept: How long answers are kept; older ones are deleted.
-            longest: A request that began longer ago than this was lost with its process.
+            lease: A request that has not renewed its key for this long was lost with its process.
 
         Raises:
             StorageUnavailable: The database does not answer.
@@ -60,26 +68,35 @@ class Replays(Sessions):
         def work(session: Session) -> Begun | AtWork | StoredReplay:
             session.execute(delete(Replay).where(Replay.created_at < now - kept))
             row = session.get(Replay, (tenant_id, key), with_for_update=True)
+            token = uuid.uuid4().hex
             if row is None:
-                session.add(Replay(tenant_id=tenant_id, idempotency_key=key, route="", created_at=now))
-                return Begun(now)
+                session.add(Replay(tenant_id=tenant_id, idempotency_key=key, route=token, created_at=now))
+                return Begun(key, token)
             if row.fingerprint is not None:
                 return self._stored_replay(row)
-            if row.created_at > now - longest:
+            if abs(now - row.created_at) < lease:  # one from the future has met another clock
                 return AtWork()
-            row.created_at = now
-            return Begun(now)
+            row.created_at, row.route = now, token
+            return Begun(key, token, carried_out=row.subject is not None)
 
         return self._write("", work)
 
+    def renew_replay(self, tenant_id: str, begun: Begun, now: datetime) -> None:
+        """Says that the request is still at work.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        renewed = update(Replay).where(*_begun(tenant_id, begun)).values(created_at=now)
+        self._write("", lambda session: session.execute(renewed))
+
     def finish_replay(
-        self, tenant_id: str, key: str, begun: Begun, answer: StoredReplay, speaker_id: str | None
+        self, tenant_id: str, begun: Begun, answer: StoredReplay, speaker_id: str | None
     ) -> None:
         """Keeps an answer.
 
         Args:
             tenant_id: Whose key.
-            key: The idempotency key.
             begun: What `begin_replay` gave.
             answer: The answer; its body is sealed.
             speaker_id: Whom it is about. Of somebody who is not, or not any more, nothing is kept.
@@ -90,8 +107,8 @@ class Replays(Sessions):
 
         def work(session: Session) -> None:
             known = speaker_id is None or lock_speaker(session, tenant_id, speaker_id) is not None
-            row = session.get(Replay, (tenant_id, key), with_for_update=True)
-            if row is None or row.fingerprint is not None or row.created_at != begun.at:
+            row = session.scalars(select(Replay).where(*_begun(tenant_id, begun)).with_for_update()).first()
+            if row is None:
                 return  # somebody else has taken the key since
             if not known:
                 session.delete(row)
@@ -104,22 +121,17 @@ class Replays(Sessions):
 
         self._write("", work)
 
-    def abandon_replay(self, tenant_id: str, key: str, begun: Begun) -> None:
-        """Gives a key back: nothing was done that must not be done twice.
+    def abandon_replay(self, tenant_id: str, begun: Begun, now: datetime) -> None:
+        """Gives a key back. Where something was stored under it nevertheless, its retry is told.
 
         Raises:
             StorageUnavailable: The database does not answer.
         """
 
         def work(session: Session) -> None:
-            session.execute(
-                delete(Replay).where(
-                    Replay.tenant_id == tenant_id,
-                    Replay.idempotency_key == key,
-                    Replay.created_at == begun.at,
-                    Replay.fingerprint.is_(None),
-                )
-            )
+            ours = _begun(tenant_id, begun)
+            session.execute(delete(Replay).where(*ours, Replay.subject.is_(None)))
+            session.execute(update(Replay).where(*ours).values(created_at=now - _ABANDONED))
 
         self._write("", work)
 
@@ -137,9 +149,39 @@ class Replays(Sessions):
         )
 
 
-def drop_replays(session: Session, tenant_id: str, subject: str) -> None:
-    """Deletes every kept answer about a speaker; part of the transaction that deletes the speaker."""
-    session.execute(delete(Replay).where(Replay.tenant_id == tenant_id, Replay.subject == subject))
+def drop_replays(session: Session, tenant_id: str, subject: str, begun: Begun | None) -> None:
+    """Deletes every kept answer about a speaker, in the transaction that deletes the speaker.
+
+    Args:
+        session: The transaction.
+        tenant_id: Whose speaker.
+        subject: Digest of the speaker.
+        begun: The request that deletes; its own answer is yet to be kept.
+    """
+    about = [Replay.tenant_id == tenant_id, Replay.subject == subject]
+    if begun is not None:
+        about.append(not_(and_(*_begun(tenant_id, begun))))
+    session.execute(delete(Replay).where(*about))
+
+
+def note_carried_out(session: Session, tenant_id: str, begun: Begun, subject: str) -> None:
+    """Marks a key in the transaction that does what its request asked for.
+
+    Should the process die before the answer is kept, then the retry knows that this is done. A request
+    that was paused for so long that a retry has taken its key must not be carried out beside it.
+
+    Raises:
+        IdempotencyInProgress: The key is no longer ours.
+    """
+    marked = update(Replay).where(*_begun(tenant_id, begun)).values(subject=subject)
+    if session.execute(marked.returning(Replay.idempotency_key)).first() is None:
+        raise IdempotencyInProgress
+
+
+def _begun(tenant_id: str, begun: Begun) -> tuple[ColumnElement[bool], ...]:
+    """The row of a request that is at work."""
+    named = Replay.tenant_id == tenant_id, Replay.idempotency_key == begun.key
+    return (*named, Replay.route == begun.token, Replay.fingerprint.is_(None))
 
 
 def _about(row: Replay) -> str:

@@ -8,9 +8,10 @@ from sqlalchemy import not_, select
 from sqlalchemy.orm import Session
 
 from app.errors import ConcurrentModification, SpeakerNotFound, ValidationFailed
+from app.failpoints import reach
 from app.store.audit import SERVICE, By, record
 from app.store.database import erase_traces
-from app.store.erasing import Reason, add_opt_out, erase_voice
+from app.store.erasing import POINT_OF, Reason, erase_voice, new_entry, set_opt_out
 from app.store.records import UNSET, Receipt, SpeakerPage, StoredSpeaker, Unset
 from app.store.rows import (
     find_speaker,
@@ -174,7 +175,9 @@ class Speakers(Sessions):
             galleries = lock_galleries(session, tenant_id)
             speaker = lock_speaker(session, tenant_id, speaker_id)
             if reason == "opt-out":
-                add_opt_out(session, self._vault, tenant_id, speaker_id, by)
+                objection = new_entry("object", tenant_id, self._vault.subject(tenant_id, speaker_id))
+                set_opt_out(session, self._vault, objection, by)
+                reach("opt_out.noted")
             if speaker is None or (reason == "retention" and not is_expired(speaker)):
                 return None
             if expected_version is not None and speaker.version != expected_version:
@@ -183,9 +186,11 @@ class Speakers(Sessions):
             session.delete(speaker)
             return receipt
 
-        receipt = self._write(speaker_id, work)
+        point = POINT_OF.get(reason, "")
+        receipt = self._write(speaker_id, work, point=point)
         if receipt is not None:
             erase_traces(self._engine)
+            reach(f"{point}.traces_gone")
         return receipt
 
     def expired_speakers(self, limit: int = 100) -> list[tuple[str, str]]:

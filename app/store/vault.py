@@ -49,6 +49,7 @@ class Vault:
         self._wrapper: Final = AESGCM(_derived(master_key, b"timbre wrapping"))
         self._tokens: Final = AESGCM(_derived(master_key, b"timbre tokens"))
         self._subjects: Final = _derived(master_key, b"timbre subjects")
+        self._proofs: Final = _derived(master_key, b"timbre proofs")
 
     @classmethod
     def load(cls, path: Path, given: str | None = None) -> Self:
@@ -128,6 +129,14 @@ class Vault:
         """A digest that stands for a speaker where the name must not: 64 hexadecimal digits."""
         message = f"{tenant_id}\0{speaker_id}".encode()
         return hmac.new(self._subjects, message, hashlib.sha256).hexdigest()
+
+    def mac(self, purpose: str, data: bytes) -> str:
+        """Proves that whoever has the master key wrote `data` for this purpose: 64 hexadecimal digits."""
+        return hmac.new(self._proofs, f"{purpose}\0".encode() + data, hashlib.sha256).hexdigest()
+
+    def is_mac(self, purpose: str, data: bytes, mac: str) -> bool:
+        """Whether `mac` proves that."""
+        return hmac.compare_digest(self.mac(purpose, data).encode(), mac.encode())
 
     def _unwrapped(self, wrapped: bytes | None) -> AESGCM:
         if wrapped is None:

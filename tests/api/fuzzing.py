@@ -88,7 +88,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) / "models"
         write_tiny_model(models / "tiny")
-        settings = settings_for(models, f"sqlite:///{folder}/fuzz.db")
+        settings = settings_for(models, f"sqlite:///{folder}/fuzz.db", challenges_open=10**6)
         done = fuzz(settings, "--seed", str(given.seed), "--max-time", str(given.seconds))
     print(done.stdout[-20_000:], done.stderr[-2_000:])
     sys.exit(done.returncode)

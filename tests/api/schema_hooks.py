@@ -37,7 +37,10 @@ KINDS = {*SOUNDS, *ARCHIVES}
 """Bodies that are bytes."""
 
 KEY = {"Authorization": f"Bearer {os.environ['FUZZED_TOKEN']}"}
-EXCLUSIVE = [("threshold", "target_fmr"), ("threshold", "target_fpir"), ("speaker_id", "audio_reference")]
+EXCLUSIVE = [
+    *(("threshold", "target_fmr"), ("threshold", "target_fpir")),
+    *(("speaker_id", "audio_reference"), ("challenge_id", "audio_reference")),
+]
 """At most one of each pair."""
 
 
@@ -54,6 +57,8 @@ def _mend(given: dict[str, Any]) -> None:
         if given.get(name) is not None and "\\u0000" in json.dumps(given[name]):  # no database takes NUL
             kept = {"group": "kitchen"}
             given[name] = json.dumps(kept) if isinstance(given[name], str) else kept
+    if given.get("lifetime_s") is not None:
+        given["lifetime_s"] = min(given["lifetime_s"], 60)  # how long a challenge may last is a setting
     if given.get("rate_limit") is not None:
         given["rate_limit"] = "999999/second"  # or everything after it would be told to wait
     if given.get("retain_until") is not None:
@@ -95,7 +100,9 @@ class Standing:
     def restore_rules(self) -> None:
         """Let in every good request: no consent asked for, nobody refused, and nobody locked out."""
         assert self.client is not None
-        rules = dict.fromkeys(("consent", "inconsistent", "same_voice", "several_voices"))
+        rules = dict.fromkeys(
+            ("consent", "inconsistent", "same_voice", "several_voices", "replayed", "spoofed", "challenge")
+        )
         answer = self.client.patch("/v1/policy", json=rules | {"lockout_after": 0})
         assert answer.status_code == 200, answer.text
 

@@ -23,7 +23,7 @@ from app.service.parts import Parts
 from app.settings import Settings
 from app.store import make_engine
 from tests.bulk import ended, json_lines, rows, start
-from tests.conftest import _free_port
+from tests.postgres import free_port
 from tests.served import audio, clip, serving, serving_app, settings_for, wav
 from tests.store.makers import take
 from training.signals import speech_like
@@ -46,7 +46,7 @@ def many() -> bytes:
 @contextmanager
 def process(settings: Settings) -> Iterator[tuple[httpx.Client, "subprocess.Popen[bytes]"]]:
     """The service in a process of its own, which may be killed."""
-    port = _free_port()
+    port = free_port()
     named = settings.model_dump(exclude_defaults=True) | {
         "port": port,
         "master_key": settings.given_master_key,
@@ -218,7 +218,12 @@ def test_what_a_crash_left_in_the_folder_is_tidied_away(
 
 def test_an_import_waits_while_the_service_is_busy(models_dir: Path, sqlite_url: str, many: bytes) -> None:
     settings = settings_for(
-        models_dir, sqlite_url, inconsistent="allow", inference_workers=1, inference_queue=0, lockout_after=0
+        models_dir,
+        sqlite_url,
+        inconsistent="allow",
+        recordings_at_once=1,
+        recordings_waiting=0,
+        lockout_after=0,
     )
     probe = audio(clip(1, 5))
     turned_away = 0

@@ -145,12 +145,13 @@ def test_verify_answers_as_designed(client: httpx.Client, models_dir: Path) -> N
     body = answer.json()
     assert set(body) == {
         *("decision", "speaker_id", "score", "similarity", "distance", "threshold", "operating_point"),
-        *("decision_id", "explanation", "pad", "audio", "audio_reference", "model", "request_id"),
+        *("decision_id", "explanation", "warnings", "replay", "pad", "challenge"),
+        *("audio", "audio_reference", "model", "request_id"),
     }
     assert (body["decision"], body["speaker_id"]) == ("accept", "ada")
     assert body["score"] == body["similarity"], "as the tiny model's calibration says"
     assert body["distance"] == pytest.approx(math.sqrt(2 - 2 * body["similarity"]), abs=1e-4)
-    assert body["pad"] == {"evaluated": False}
+    assert not body["pad"]["evaluated"]
     default_fmr = Settings.model_fields["target_fmr"].default
     point = operating_point(models_dir, default_fmr)
     assert body["threshold"] == point["threshold"]
@@ -212,7 +213,8 @@ def test_identify_answers_as_designed(client: httpx.Client) -> None:
     body = answer.json()
     assert set(body) == {
         *("decision", "speaker_id", "candidates", "margin", "threshold", "gallery_size"),
-        *("decision_id", "explanation", "min_margin", "operating_point", "audio", "model", "request_id"),
+        *("decision_id", "explanation", "warnings", "replay", "pad"),
+        *("min_margin", "operating_point", "audio", "model", "request_id"),
     }
     assert (body["decision"], body["speaker_id"], body["gallery_size"]) == ("match", "voice-3", 4)
     assert [each["rank"] for each in body["candidates"]] == [1, 2, 3]

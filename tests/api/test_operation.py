@@ -23,6 +23,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import make_url, text
 
+from app.embedder import pin_calibration
 from app.errors import InferenceTimeout, ModelInvalid, SchemaOutdated
 from app.main import create_app
 from app.service.parts import Parts
@@ -44,9 +45,9 @@ def own_text(caplog: pytest.LogCaptureFixture) -> str:
 
 @pytest.fixture(scope="module")
 def served(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server with one seat at the model and none to wait on."""
+    """A server with one seat at the model."""
     url = f"sqlite:///{tmp_path_factory.mktemp('operation') / 'timbre.db'}"
-    settings = settings_for(models_dir, url, inference_workers=1, inference_queue=0, inference_timeout_s=0.5)
+    settings = settings_for(models_dir, url, inference_workers=1, inference_timeout_s=0.5)
     app = create_app(settings)
     with serving_app(app) as client:
         yield app, client
@@ -116,17 +117,6 @@ def busy(app: FastAPI, seconds: float) -> threading.Thread:
     thread.start()
     assert begun.wait(5)
     return thread
-
-
-def test_overload_is_said_at_once(served: Served) -> None:
-    app, client = served
-    thread = busy(app, 0.4)
-    refused = client.post("/enroll", files=audio(clip(1)), data={"speaker_id": "ada"})
-    thread.join()
-    assert_problem(refused, 503, "overloaded")
-    assert_problem(client.get("/v1/speakers/ada"), 404, "speaker_not_found")
-    assert client.post("/enroll", files=audio(clip(1)), data={"speaker_id": "ada"}).status_code == 201
-    client.delete("/v1/speakers/ada")
 
 
 def test_a_model_that_takes_too_long(models_dir: Path, sqlite_url: str) -> None:
@@ -208,7 +198,8 @@ def test_before_the_start_the_model_is_not_ready(models_dir: Path, sqlite_url: s
 
 def environment(**changes: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("TIMBRE_")}
-    return kept | {"TIMBRE_MODEL": "tiny", "TIMBRE_PROVIDER": "cpu"} | changes
+    chosen = {"TIMBRE_MODEL": "tiny", "TIMBRE_DIGIT_MODEL": "None", "TIMBRE_PROVIDER": "cpu"}
+    return kept | chosen | changes
 
 
 def damaged(models_dir: Path, tmp_path: Path, damage: str) -> Path:
@@ -229,6 +220,8 @@ def damaged(models_dir: Path, tmp_path: Path, damage: str) -> Path:
         (folder / "calibration.json").write_text(json.dumps(calibration | {"scale": "similarity"}))
     elif damage == "another":
         (folder / "calibration.json").write_text(json.dumps(calibration | {"model_sha256": "0" * 64}))
+    if damage in ("no score", "old format", "another"):
+        pin_calibration(folder)
     return folder.parent
 
 
@@ -253,7 +246,7 @@ def test_a_rate_that_no_trials_support_refuses_to_start(models_dir: Path, sqlite
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("no calibration", "No such file"),
+        ("no calibration", "calibration.json is missing"),
         ("no score", "lacks the key 'score'"),
         ("old format", "has format 1, and only 2 is read"),
         ("another", "made with another model.onnx"),

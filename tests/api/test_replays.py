@@ -132,6 +132,20 @@ def test_a_crash_between_storing_and_remembering_makes_no_double(client: httpx.C
     assert again.json()["enrollments_count"] == 2
 
 
+@pytest.mark.parametrize("on_existing", ["fail", "replace", "append"])
+def test_a_retry_after_a_crash_is_no_stranger_to_what_it_stored(
+    client: httpx.Client, rows: Session, on_existing: str
+) -> None:
+    first = post(client, clip(1), speaker_id="ada", on_existing=on_existing)
+    long_ago = datetime.now(UTC) - timedelta(minutes=6)
+    rows.execute(update(Replay).values(fingerprint=None, sealed=None, status=None, created_at=long_ago))
+    rows.commit()
+    again = post(client, clip(1), speaker_id="ada", on_existing=on_existing)
+    assert again.status_code == 200
+    assert again.json()["enrollments"][0]["duplicate"]
+    assert again.json()["enrollments"][0]["enrollment_id"] == first.json()["enrollments"][0]["enrollment_id"]
+
+
 def test_while_the_first_is_at_work_the_second_waits(client: httpx.Client, rows: Session) -> None:
     assert post(client, clip(1)).status_code == 201
     rows.execute(update(Replay).values(fingerprint=None, created_at=datetime.now(UTC)))

@@ -179,9 +179,13 @@ def test_probes(client: httpx.Client) -> None:
     enroll(client, "ada", voice=1)
     enroll(client, "half", voice=2, takes=1)
     checks = client.get("/readyz").json()["checks"]
-    assert set(checks) == {"model", "database", "migrations", "master_key", "index"}
+    assert set(checks) == {
+        *("model", "database", "migrations", "master_key", "index", "erasure_ledger", "decoders")
+    }
     assert all(check["ok"] for check in checks.values())
     assert checks["model"]["provider"] == "CPUExecutionProvider"
+    assert checks["decoders"]["processes"] == 1
+    assert {"seccomp", "landlock", "memory_limit_bytes", "no_new_privileges"} <= set(checks["decoders"])
     assert checks["index"] == {"ok": True, "index_count": 1, "sql_count": 1, "galleries": 1}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.embedder import pin_calibration
 from app.scoring import ScoreModel
 from tests.served import audio, clip, enroll, serving, settings_for
 
@@ -32,6 +33,7 @@ def scored(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     shutil.copytree(models_dir / "tiny", folder)
     path = folder / "calibration.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"score": asdict(SCORES)}))
+    pin_calibration(folder)
     database = f"sqlite:///{folder.parent}/timbre.db"
     with serving(settings_for(folder.parent, database, min_margin=0.5)) as client:
         enroll(client, "ada", voice=1, takes=2)

@@ -1,31 +1,53 @@
 import hashlib
-import multiprocessing
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from app.audio import prepare
+from app.audio import nursery, prepare
+from app.audio.nursery import Nursery
 from app.audio.workers import DecoderPool
 from app.errors import AudioTooLong, AudioUndecodable, InvalidSamples, Overloaded, UnsupportedMediaType
 from tests.codecs import encode
 from tests.speech import clip, say
 
 
-def decoders() -> list[int]:
-    return [p.pid for p in multiprocessing.active_children() if p.name == "timbre-decoder" and p.pid]
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for_the_end_of(pids: Iterable[int]) -> None:
+    deadline = time.monotonic() + 10
+    while any(map(alive, pids)):
+        assert time.monotonic() < deadline, "a decoder lives on"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm():
+    """A fork server for all pools of this module."""
+    nursery.PARENT = Nursery()
+    yield
+    nursery.PARENT.close()
+    nursery.PARENT = None
 
 
 @pytest.fixture(scope="module")
 def pool():
     pool = DecoderPool(workers=2, timeout_s=5.0, max_duration_s=20.0)
     yield pool
+    pids = pool.pids
     pool.close()
-    assert decoders() == []
+    wait_for_the_end_of(pids)
 
 
 def test_a_worker_gives_what_this_process_would_give(pool):
@@ -63,26 +85,24 @@ def test_an_upload_larger_than_a_pipe(pool):
 
 
 def test_a_worker_that_died_between_two_recordings_is_replaced_unnoticed(pool):
-    before = decoders()
+    before = pool.pids
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while decoders() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for_the_end_of(before)
     assert pool.prepare(clip("ada")).report.speech_s > 1
     assert pool.prepare(clip("ada")).report.speech_s > 1
-    assert not set(before) & set(decoders())
+    assert pool.pids - before
 
 
 def test_an_overdue_worker_is_killed_and_only_its_recording_refused():
     pool = DecoderPool(workers=1, timeout_s=0.5, max_duration_s=20.0)
     try:
-        (stuck,) = decoders_of(pool)
+        (stuck,) = pool.pids
         os.kill(stuck, signal.SIGSTOP)
         with pytest.raises(AudioUndecodable, match=r"longer than 0\.5 s") as refused:
             pool.prepare(clip("ada"))
         assert refused.value.container == "ogg"
-        assert stuck not in decoders()
+        wait_for_the_end_of([stuck])
         assert pool.prepare(clip("ada")).report.speech_s > 1
     finally:
         pool.close()
@@ -91,7 +111,7 @@ def test_an_overdue_worker_is_killed_and_only_its_recording_refused():
 def test_a_crash_refuses_the_recording_and_a_full_pool_says_overloaded():
     pool = DecoderPool(workers=1, timeout_s=3.0, max_duration_s=20.0)
     try:
-        (victim,) = decoders_of(pool)
+        (victim,) = pool.pids
         os.kill(victim, signal.SIGSTOP)
         outcome: list[BaseException] = []
 
@@ -115,7 +135,7 @@ def test_a_crash_refuses_the_recording_and_a_full_pool_says_overloaded():
 def test_a_caller_that_waits_too_long_for_a_worker_is_told():
     pool = DecoderPool(workers=1, timeout_s=1.0, max_duration_s=20.0)
     try:
-        (stuck,) = decoders_of(pool)
+        (stuck,) = pool.pids
         os.kill(stuck, signal.SIGSTOP)
         with ThreadPoolExecutor(4) as threads:
             answers = [threads.submit(pool.prepare, clip("ada")) for _ in range(4)]
@@ -127,9 +147,8 @@ def test_a_caller_that_waits_too_long_for_a_worker_is_told():
 
 
 def test_close_wakes_and_ends_everything():
-    before = set(decoders())
     pool = DecoderPool(workers=1, timeout_s=30.0, max_duration_s=20.0)
-    (stuck,) = set(decoders()) - before
+    (stuck,) = pool.pids
     os.kill(stuck, signal.SIGSTOP)
     with ThreadPoolExecutor(2) as threads:
         answers = [threads.submit(pool.prepare, clip("ada")) for _ in range(2)]
@@ -137,37 +156,43 @@ def test_close_wakes_and_ends_everything():
         pool.close()
         errors = [answer.exception(timeout=5) for answer in answers]
     assert all(error is not None for error in errors)
-    assert set(decoders()) == before
+    wait_for_the_end_of([stuck])
     pool.close()
     with pytest.raises(RuntimeError, match="closed"):
         pool.prepare(clip("ada"))
 
 
-def decoders_of(pool: DecoderPool) -> list[int]:
-    """The processes of one pool, while the module's own pool runs beside it."""
-    return [worker._process.pid for worker in pool._all]
-
-
 def test_a_lazy_pool_starts_its_process_with_the_first_recording_and_keeps_it():
-    before = set(decoders())
     pool = DecoderPool(workers=1, timeout_s=20.0, max_duration_s=20.0, lazy=True)
     try:
-        assert set(decoders()) == before
+        assert not pool.pids
         with ThreadPoolExecutor(3) as threads:
             answers = list(threads.map(pool.prepare, [clip("ada")] * 3))
         assert all(answer.report.speech_s > 1 for answer in answers)
-        (started,) = set(decoders()) - before
+        (started,) = pool.pids
         pool.prepare(clip("dan"))
-        assert set(decoders()) == before | {started}
+        assert pool.pids == {started}
     finally:
         pool.close()
-    assert set(decoders()) == before
+    wait_for_the_end_of([started])
+
+
+def test_a_worker_that_does_not_even_read_is_overdue_too():
+    pool = DecoderPool(workers=1, timeout_s=0.5, max_duration_s=20.0)
+    try:
+        (stuck,) = pool.pids
+        os.kill(stuck, signal.SIGSTOP)
+        with pytest.raises(AudioUndecodable, match=r"longer than 0\.5 s"):
+            pool.prepare(encode(np.tile(say(0), 40), "wav", subtype="DOUBLE"))  # more than a socket holds
+        assert pool.prepare(clip("ada")).report.speech_s > 1
+    finally:
+        pool.close()
 
 
 def test_the_wait_for_a_worker_may_be_shorter_than_its_work():
     pool = DecoderPool(workers=1, timeout_s=20.0, max_duration_s=20.0, wait_s=0.2)
     try:
-        (stuck,) = decoders_of(pool)
+        (stuck,) = pool.pids
         os.kill(stuck, signal.SIGSTOP)
         with ThreadPoolExecutor(1) as threads:
             first = threads.submit(pool.prepare, clip("ada"))

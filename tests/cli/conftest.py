@@ -37,6 +37,7 @@ def environment(cli_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)  # no .env of the checkout
     monkeypatch.setenv("TIMBRE_MODELS_DIR", str(cli_models))
     monkeypatch.setenv("TIMBRE_MODEL", "tiny")
+    monkeypatch.setenv("TIMBRE_DIGIT_MODEL", "None")
     monkeypatch.setenv("TIMBRE_PROVIDER", "cpu")
     monkeypatch.setenv("TIMBRE_MIN_MARGIN", "0.03")  # the tiny model's scores are cosines
     monkeypatch.setenv("TIMBRE_DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")

@@ -1,8 +1,8 @@
 """Write a database of this program's newest schema, with something in every table, for the tests of upgrades.
 
-Run it by hand before a migration is added (`python -m tests.data.make_schema sqlite:///new.db`, and again with
-the address of an empty PostgreSQL database and pg_dump on PATH): a real service is used for a minute, and what
-its database then holds is committed as SQL, so that every later program is tried on what this one left.
+Run it by hand before a migration is added (`python -m tests.data.make_schema sqlite:///new.db`, and again
+with the address of an empty PostgreSQL database and pg_dump on PATH): a real service is used for a moment,
+and what its database then holds is committed as SQL, so that later programs are tried on what this one left.
 """
 
 import gzip
@@ -32,23 +32,11 @@ def main(url: str) -> None:
     """Fill the database and write what it holds."""
     upgrade(url)
     with tempfile.TemporaryDirectory() as folder:
-        models = Path(folder) / "models"
-        for seed, name in enumerate(("tiny", "other")):
-            write_tiny_model(models / name, name, seed)
-        settings = settings_for(models, url, lockout_after=2)
-        assert settings.given_master_key == MASTER_KEY
-        with serving(settings) as client:
-            use(client)
+        fill(url, Path(folder) / "models")
     engine = make_engine(url)
-    try:
-        repository = Repository(engine, VAULT)
-        (calibrated,) = {model for _, model in repository.partitions() if model.startswith("tiny")}
-        repository.propose_calibration("default", calibrated, {"format": 2}, {"trials": 0})
-        make_key(repository, "default", scopes=["read"], label="the clerk's")
-        with engine.connect() as connection:
-            revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    finally:
-        engine.dispose()
+    with engine.connect() as connection:
+        revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    engine.dispose()
     address = make_url(url)
     dump = _sqlite_dump(address.database) if address.get_backend_name() == "sqlite" else _postgres_dump(url)
     FOLDER.mkdir(exist_ok=True)
@@ -57,7 +45,25 @@ def main(url: str) -> None:
     print(f"{file.name}: {file.stat().st_size} bytes")
 
 
-def use(client: httpx.Client) -> None:
+def fill(url: str, models: Path) -> None:
+    """Put something into every table of a database that stands at the newest schema."""
+    for seed, name in enumerate(("tiny", "other")):
+        write_tiny_model(models / name, name, seed)
+    settings = settings_for(models, url, lockout_after=2)
+    assert settings.given_master_key == MASTER_KEY
+    with serving(settings) as client:
+        _use(client)
+    engine = make_engine(url)
+    try:
+        repository = Repository(engine, VAULT)
+        (calibrated,) = {model for _, model in repository.partitions() if model.startswith("tiny")}
+        repository.propose_calibration("default", calibrated, {"format": 2}, {"trials": 0})
+        make_key(repository, "default", scopes=["read"], label="the clerk's")
+    finally:
+        engine.dispose()
+
+
+def _use(client: httpx.Client) -> None:
     """What people do with a service: each call leaves something in a table."""
 
     def done(answer: httpx.Response) -> Any:
@@ -77,6 +83,9 @@ def use(client: httpx.Client) -> None:
     done(client.delete("/v1/speakers/cleo"))
     done(client.post("/v1/speakers/dan:opt-out"))
     done(client.post("/v1/models/other:shadow"))
+    done(client.post("/v1/challenges", json={"speaker_id": "ben"}))
+    accepted = done(client.post("/verify", files=audio(clip(2, 3)), data={"speaker_id": "ben"}))
+    assert accepted["decision"] == "accept"
     found = done(client.post("/identify", files=audio(clip(2, 2))))
     said = {"speaker_id": "ben"}
     done(client.post(f"/v1/decisions/{found['decision_id']}/feedback", json=said))

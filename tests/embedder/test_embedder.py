@@ -162,7 +162,7 @@ def test_refuses_a_missing_file(folder: Path, name: str) -> None:
     assert f"{name} is missing" in refusal(folder)
 
 
-@pytest.mark.parametrize("name", list(Manifest.__dataclass_fields__))
+@pytest.mark.parametrize("name", sorted(set(Manifest.__dataclass_fields__) - {"calibration_sha256"}))
 def test_refuses_a_manifest_without_a_key(folder: Path, name: str) -> None:
     edit_manifest(folder, **{name: ...})
     assert refusal(folder) == f"manifest.json lacks {name}"

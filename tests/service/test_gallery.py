@@ -1,11 +1,19 @@
 """The gallery keeps the index in step with SQL, whatever happened to either."""
 
+import socket
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from app.arrays import Embedding
+from app.errors import StorageUnavailable
 from app.index import FaissIndex, Partition
 from app.scoring import ScoreModel, unit
 from app.service.gallery import Gallery
@@ -109,6 +117,67 @@ def test_a_filter_counts_members_only(repository: Repository) -> None:
     nearest = gallery.nearest(voice(2), 3.0, 5, IDENTITY, speaker_ids=["ada", "half", "nobody"])
     assert (nearest.gallery_size, len(nearest.candidates)) == (1, 1)
     assert gallery.nearest(voice(2), 3.0, 5, IDENTITY, group="none").gallery_size == 0
+
+
+def all_wait(gallery: Gallery, count: int) -> list[threading.Thread]:
+    """Threads that all stand before the gallery's lock, which the caller holds."""
+
+    def search() -> None:
+        with suppress(StorageUnavailable):
+            gallery.sync()
+
+    threads = [threading.Thread(target=search) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    while any(sys._current_frames()[thread.ident or 0].f_code.co_name != "sync" for thread in threads):
+        time.sleep(0.005)
+    return threads
+
+
+def test_searches_that_wait_ask_the_database_once(repository: Repository) -> None:
+    put(repository, "ada", voice(1))
+    gallery, asked = gallery_of(repository), []
+
+    @event.listens_for(repository._engine, "after_cursor_execute")
+    def count(*arguments: Any) -> None:
+        asked.extend([1] if "FROM galleries" in arguments[2] else [])
+
+    with gallery._lock:
+        threads = all_wait(gallery, 8)
+    for thread in threads:
+        thread.join()
+    assert (gallery.size, len(asked)) == (1, 1)
+    gallery.sync()
+    assert len(asked) == 2, "whoever comes later asks anew"
+
+
+def test_searches_that_wait_for_a_database_that_is_gone_wait_together() -> None:
+    """One after the other, each would wait for the same time-out."""
+    tried: list[int] = []
+
+    def hang_up(server: socket.socket) -> None:
+        with suppress(OSError):  # closed in the end
+            while True:
+                connection, _ = server.accept()
+                tried.append(1)
+                connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=hang_up, args=(server,))
+        answering.start()
+        engine = make_engine(f"postgresql+psycopg://nobody@127.0.0.1:{server.getsockname()[1]}/none")
+        gallery = gallery_of(Repository(engine, VAULT))
+        with pytest.raises(StorageUnavailable):
+            gallery.sync()
+        alone = len(tried)
+        with gallery._lock:
+            threads = all_wait(gallery, 8)
+        for thread in threads:
+            thread.join()
+        assert len(tried) == 2 * alone, "eight together try as often as one alone"
+        engine.dispose()
+        server.shutdown(socket.SHUT_RDWR)
+    answering.join()
 
 
 def beside(embedding: Embedding, similarity: float) -> Embedding:

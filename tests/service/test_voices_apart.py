@@ -1,17 +1,16 @@
 """Several voices in one recording, and windows that wait their turn, on the tiny model."""
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.audio import Utterance, prepare
-from app.errors import Overloaded, SeveralVoices
+from app.errors import SeveralVoices
 from app.main import create_app
 from app.service.access import call_of
 from app.service.call import Call
@@ -26,9 +25,7 @@ from training.signals import speech_like
 def call(tmp_path: Path, sqlite_url: str) -> Iterator[Call]:
     """A call with one place before the model."""
     write_tiny_model(tmp_path / "models" / "tiny")
-    settings = settings_for(
-        tmp_path / "models", sqlite_url, inference_workers=1, inference_queue=0, inference_timeout_s=5.0
-    )
+    settings = settings_for(tmp_path / "models", sqlite_url, inference_workers=1, inference_timeout_s=5.0)
     app = create_app(settings)
     with serving_app(app):
         yield call_of(app.state.parts, "default")
@@ -79,26 +76,15 @@ def crowded(call: Call) -> Iterator[None]:
             staying.result()
 
 
-def test_at_the_door_it_is_turned_away(call: Call) -> None:
-    with crowded(call), pytest.raises(Overloaded):
-        embed_windows(call, utterance(1))
-
-
-def test_once_begun_it_waits_and_lets_others_in(call: Call) -> None:
+def test_it_waits_for_its_turn_and_lets_others_in(call: Call) -> None:
     heard = utterance(*[1] * 10)
     alone = embed_windows(call, heard)
-    with ThreadPoolExecutor(1) as pool:
-        for attempt in range(20):
-            working, others = pool.submit(embed_windows, call, heard), 0
-            time.sleep(0.002 * attempt)  # so that it is through the door
-            while not working.done():
-                with suppress(Overloaded):
-                    call.embedder._admission.run(lambda _: time.sleep(0.02))
-                    others += 1
-            if (
-                others and working.exception() is None
-            ):  # otherwise one of the two was never in the other's way
-                break
-        else:
-            pytest.fail("it is turned away in the middle of its work")
+    with ThreadPoolExecutor(2) as pool:
+        with crowded(call):
+            working = pool.submit(embed_windows, call, heard)
+            other = pool.submit(call.embedder.embed, heard.waveform[:24_000])
+            order: list[object] = []
+            working.add_done_callback(order.append)
+            other.add_done_callback(order.append)
         np.testing.assert_array_equal(working.result().embeddings, alone.embeddings)
+    assert order == [other, working], "not all of its windows come first"

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from app.arrays import Embedding
 from app.errors import SpeakerExists, SpeakerNotFound, TimbreError
@@ -148,6 +150,28 @@ def test_a_reader_that_polls_misses_no_change(repository: Repository, database_u
         assert len(set(seen)) > 5, "the reader hardly ran beside the writers"
     finally:
         reader_engine.dispose()
+
+
+def test_a_reader_sees_one_moment(repository: Repository, database_url: str) -> None:
+    """Deleted between the two statements of one reader, a speaker was there with its clips, or not at all."""
+    repository.add_enrollments(TENANT, "anna", MODEL, [take(1)])
+    slow = make_engine(database_url)
+    statements: list[str] = []
+
+    @event.listens_for(slow, "after_cursor_execute")
+    def overtaken(*arguments: Any) -> None:
+        statements.append(arguments[2])
+        if len(statements) == 1:
+            repository.delete_speaker(TENANT, "anna")
+
+    try:
+        seen = Repository(slow, VAULT).get_speaker(TENANT, "anna")
+        assert len(statements) == 2
+        assert seen.held(MODEL).enrollments_count == 1
+        with pytest.raises(SpeakerNotFound):
+            Repository(slow, VAULT).get_speaker(TENANT, "anna")
+    finally:
+        slow.dispose()
 
 
 def test_the_log_stays_one_chain_while_many_write(repository: Repository) -> None:

@@ -1,16 +1,21 @@
 """Deleting a speaker leaves no embedding of it: not in a table, and not in SQLite's files."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, inspect, make_url, text
+from sqlalchemy import Column, Engine, func, inspect, make_url, select, text
 
 from app.errors import MasterKeyInvalid
 from app.store import Repository, Vault, make_engine
+from app.store.tables import Base
+from app.store.tables.columns import UtcDateTime
 from tests.store.makers import MODEL, OTHER_MODEL, TENANT, VAULT, take, voice
 
 
@@ -168,3 +173,144 @@ def test_a_reader_in_the_way_does_not_stop_a_deletion(files: tuple[Repository, P
         reader.execute("COMMIT")
     assert repository.delete_speaker(TENANT, "ben")
     assert on_disk(path, stored) == []
+
+
+# ---------------------------------------------------------------- every table, those to come included
+
+MARK = "Zq7Marke"
+
+
+def value_for(column: Column[Any], speaker_key: int) -> Any:
+    """Something that can be found again, for a column of any kind."""
+    known = {"tenant_id": TENANT, "model_id": MODEL, "speaker_key": speaker_key, "speaker_id": f"{MARK}-ada"}
+    known["subject"] = VAULT.subject(TENANT, f"{MARK}-ada")
+    if column.name in known:
+        return known[column.name]
+    if isinstance(column.type, UtcDateTime):
+        return datetime.now(UTC)
+    kind = column.type.python_type
+    if kind is str:
+        return f"{MARK}-{column.name}"[: getattr(column.type, "length", None) or 99]
+    made = {bytes: os.urandom(64), dict: {"note": f"{MARK}-{column.name}"}}
+    return made.get(kind, 1)
+
+
+def fill_every_table(engine: Engine, speaker_key: int) -> None:
+    """A row about the speaker in each table that can hold one, where the repository has made none."""
+    with engine.begin() as connection:
+        for table in Base.metadata.sorted_tables:
+            if "speaker_key" not in table.c:
+                continue
+            mine = table.c.speaker_key == speaker_key
+            if connection.scalar(select(func.count()).select_from(table).where(mine)) == 0:
+                given = [
+                    c
+                    for c in table.c
+                    if c.name == "speaker_key" or not c.primary_key or c.type.python_type is str
+                ]
+                connection.execute(table.insert().values({c.name: value_for(c, speaker_key) for c in given}))
+        replay = Base.metadata.tables["replays"]
+        connection.execute(replay.insert().values({c.name: value_for(c, speaker_key) for c in replay.c}))
+        job, row = Base.metadata.tables["jobs"], Base.metadata.tables["job_rows"]
+        ended = {
+            "job_id": "job",
+            "tenant_id": TENANT,
+            "kind": "import",
+            "status": "succeeded",
+            "actor": "cli",
+        }
+        ended |= {"wish": {}, "done": 1, "counts": {}, "created_at": datetime.now(UTC)}
+        connection.execute(job.insert().values(ended))
+        named = {"job_id": "job", "number": 1, "speaker_id": f"{MARK}-ada", "outcome": "accepted"}
+        connection.execute(row.insert().values({**named, "detail": f"{MARK} detail", "enrollment_id": MARK}))
+
+
+def all_values(engine: Engine) -> list[Any]:
+    with engine.connect() as connection:
+        rows = [
+            row for table in Base.metadata.sorted_tables for row in connection.execute(select(table)).all()
+        ]
+    return [value for row in rows for value in row]
+
+
+def enroll_marked(repository: Repository, engine: Engine) -> set[bytes]:
+    """A speaker with something in every table; every sealed value of hers."""
+    enrolled = repository.add_enrollments(
+        TENANT,
+        f"{MARK}-ada",
+        MODEL,
+        [take(1, recording=os.urandom(3000)), take(2)],
+        display_name=f"{MARK} Ada",
+        metadata={"group": f"{MARK} group"},
+        consent={"form": f"{MARK} form"},
+    )
+    fill_every_table(engine, enrolled.speaker.key)
+    everything = all_values(engine)
+    assert sum(MARK in repr(value) for value in everything) > 8
+    return {bytes(value) for value in everything if isinstance(value, bytes | memoryview)}
+
+
+@pytest.mark.parametrize("how", ["delete", "opt-out", "reset"])
+def test_an_erasure_reaches_every_table_that_knows_a_speaker(
+    repository: Repository, engine: Engine, how: str
+) -> None:
+    sealed_before = enroll_marked(repository, engine)
+    repository.add_enrollments(TENANT, "ben", MODEL, [take(7)])
+    if how == "reset":
+        repository.reset_speaker(TENANT, f"{MARK}-ada")
+    else:
+        repository.delete_speaker(TENANT, f"{MARK}-ada", reason="opt-out" if how == "opt-out" else "request")
+    left = all_values(engine)
+    assert not sealed_before & {bytes(value) for value in left if isinstance(value, bytes | memoryview)}
+    marked = [value for value in left if MARK in repr(value)]
+    if how == "reset":  # the speaker stays, with name, metadata and consent
+        assert len(marked) == 4, marked
+    else:
+        assert marked == []
+    with engine.connect() as connection:
+        for table in Base.metadata.sorted_tables:
+            if "speaker_key" in table.c and table.name != "centroids":
+                owners = connection.scalars(select(table.c.speaker_key).distinct()).all()
+                names = select(Base.metadata.tables["speakers"].c.speaker_id)
+                assert len(owners) <= 1, table.name
+                assert f"{MARK}-ada" not in connection.scalars(names).all() or how == "reset"
+
+
+def test_no_page_of_the_files_keeps_a_byte_of_any_table(files: tuple[Repository, Path]) -> None:
+    repository, path = files
+    engine = make_engine(f"sqlite:///{path}")
+    values = sorted(enroll_marked(repository, engine))
+    assert len(on_disk(path, values)) == len(values)
+    repository.delete_speaker(TENANT, f"{MARK}-ada")
+    assert on_disk(path, values) == [], "neither in the file, its free pages, the log, nor the shared memory"
+    assert not any(MARK.encode() in file.read_bytes() for file in path.parent.glob(path.name + "*"))
+    with engine.connect() as connection:
+        assert connection.execute(text("PRAGMA freelist_count")).scalar() is not None
+    engine.dispose()
+
+
+def test_postgresql_keeps_old_bytes_until_its_tables_are_written_anew(postgres_url: str) -> None:
+    """What docs/people.md says of it: after VACUUM FULL nothing is left in the files of the tables."""
+    engine = make_engine(postgres_url)
+    repository = Repository(engine, VAULT)
+    sealed_before = enroll_marked(repository, engine)
+    assert found_in_relations(engine, sealed_before)
+    repository.delete_speaker(TENANT, f"{MARK}-ada")
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM FULL"))
+        connection.execute(text("CHECKPOINT"))
+    assert not found_in_relations(engine, sealed_before)
+    engine.dispose()
+
+
+def found_in_relations(engine: Engine, values: set[bytes]) -> set[bytes]:
+    """Which values stand in the files of the database's tables and indexes."""
+    files = text(
+        "SELECT pg_read_binary_file(pg_relation_filepath(oid)) FROM pg_class "
+        "WHERE relkind IN ('r', 'i', 't') AND pg_relation_filepath(oid) IS NOT NULL "
+        "AND relnamespace::regnamespace::text IN ('public', 'pg_toast')"
+    )
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("CHECKPOINT"))
+        content = b"".join(bytes(each) for each in connection.scalars(files))
+    return {value for value in values if value[16:48] in content}

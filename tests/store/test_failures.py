@@ -4,6 +4,7 @@ import inspect
 import socket
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -13,6 +14,7 @@ from sqlalchemy import Engine, event, text
 
 from app.errors import StorageUnavailable
 from app.store import SERVICE, By, Repository, check_schema, make_engine, upgrade
+from app.store.failures import as_unavailable
 from app.store.feedback import Confirmed
 from app.store.job_records import Step
 from app.store.records import StoredKey
@@ -57,7 +59,7 @@ BY_TYPE: dict[object, object] = {
         decided_at=NOW,
     ),
     Step: Step(),
-    Begun: Begun(NOW),
+    Begun: Begun("8c0f", "token"),
     StoredReplay: StoredReplay(route="/enroll", fingerprint="0" * 64, status=201, headers={}, body=b"{}"),
     ShadowRow: ShadowRow(
         decision="x",
@@ -220,3 +222,42 @@ def test_a_failed_statement_does_not_show_names(engine: Engine) -> None:
             text("INSERT INTO speakers (display_name) VALUES (:name)"), {"name": "Anna Secret"}
         )
     assert "Secret" not in str(failure.value).split("DETAIL")[0]
+
+
+def test_a_writer_that_stands_still_loses_its_locks(
+    monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> None:
+    """A process that was paused, or whose machine has gone, in the middle of a transaction."""
+    monkeypatch.setattr("app.store.database._IDLE_MS", 500)
+    still, other = make_engine(postgres_url), make_engine(postgres_url)
+
+    def stand_still() -> None:
+        with as_unavailable(), still.begin() as connection:
+            connection.execute(text("UPDATE galleries SET version = version + 100"))
+            Repository(other, VAULT).add_enrollments(TENANT, "anna", MODEL, [take(2)])
+            connection.execute(text("SELECT 1"))
+
+    try:
+        Repository(other, VAULT).add_enrollments(TENANT, "anna", MODEL, [take(1)])
+        with pytest.raises(StorageUnavailable):
+            stand_still()
+        assert Repository(other, VAULT).changes_since(TENANT, MODEL, 0).version == 2
+    finally:
+        still.dispose()
+        other.dispose()
+
+
+def test_no_process_takes_more_connections_than_it_may(postgres_url: str) -> None:
+    engine, counting = make_engine(postgres_url, connections=3), make_engine(postgres_url)
+    try:
+        with ThreadPoolExecutor(12) as pool:
+            list(pool.map(lambda _: Repository(engine, VAULT).list_speakers(TENANT), range(48)))
+        with counting.connect() as connection:
+            others = text(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            assert 1 <= connection.execute(others).scalar_one() <= 3
+    finally:
+        engine.dispose()
+        counting.dispose()

@@ -4,28 +4,30 @@ tests/data/make_schema.py wrote them with the program of their day.
 """
 
 import gzip
+import os
 import sqlite3
-from collections.abc import Iterator
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 import pytest
-from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, make_url, select
 
+from app.errors import SchemaOutdated
 from app.service.access import make_key
 from app.store import Repository, check_schema, make_engine, upgrade
-from app.store.database import migrate, migrations_config
+from app.store.database import migrate, revisions
 from app.store.sealing import of_take, opened
-from tests.data.make_schema import FOLDER
-from tests.served import audio, clip, serving, settings_for
+from tests.data.make_schema import FOLDER, fill
+from tests.served import MASTER_KEY, audio, clip, serving, settings_for
 from tests.store.makers import VAULT
 from tests.tiny import write_tiny_model
 
-SCRIPTS: Final = ScriptDirectory.from_config(migrations_config())
-EARLIER: Final = sorted(script.revision for script in SCRIPTS.walk_revisions() if not script.is_head)
+*EARLIER, NEWEST = revisions()
+ROOT = Path(__file__).parents[2]
 Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -36,7 +38,7 @@ def revision(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def old_url(revision: str, empty_database_url: str) -> Iterator[str]:
+def old_url(revision: str, empty_database_url: str) -> str:
     """A database that the program of a revision left."""
     address = make_url(empty_database_url)
     kind = address.get_backend_name()
@@ -49,12 +51,12 @@ def old_url(revision: str, empty_database_url: str) -> Iterator[str]:
         plain = address.set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(plain, autocommit=True) as connection:
             connection.execute(sql.encode())
-    yield empty_database_url
+    return empty_database_url
 
 
 def rows(url: str) -> Rows:
     """Everything that a database holds, in an order that does not depend on where the rows lie."""
-    engine = make_engine(url)
+    engine = make_engine(url, patient=True)
     try:
         tables = MetaData()
         tables.reflect(engine)
@@ -123,6 +125,50 @@ def test_the_service_goes_on_with_an_old_database(old_url: str, revision: str, t
         found = client.post("/identify", files=audio(clip(7, 2))).json()
         assert (found["decision"], found["speaker_id"]) == ("match", "new")
         assert client.get("/v1/audit/chain").json()["intact"] is True
+
+
+def test_what_this_program_leaves_goes_down_and_comes_up_again(database_url: str, tmp_path: Path) -> None:
+    fill(database_url, tmp_path / "models")
+    before = rows(database_url)
+    assert [table for table, held in before.items() if not held] == []
+    for revision in reversed(EARLIER):
+        migrate(database_url, revision, VAULT)
+        down = rows(database_url)
+        migrate(database_url, NEWEST, VAULT)
+        up = rows(database_url)
+        for table, stood in down.items():
+            names = stood[0].keys() - ({"embedding"} if revision == "0001" else set())
+            assert only(up[table], names) == only(stood, names) == only(before[table], names), table
+    engine = make_engine(database_url)
+    try:
+        for row in up["enrollments"]:
+            (key,) = [each["data_key"] for each in up["speakers"] if each["key"] == row["speaker_key"]]
+            VAULT.open(key, row["embedding"], of_take(row["enrollment_id"]))
+        check_schema(engine)
+    finally:
+        engine.dispose()
+
+
+def test_the_command_line_goes_to_an_older_schema_and_back(database_url: str, tmp_path: Path) -> None:
+    def timbre(*words: str) -> subprocess.CompletedProcess[str]:
+        own = {"TIMBRE_DATABASE_URL": database_url, "TIMBRE_MASTER_KEY": MASTER_KEY}
+        command = [sys.executable, "-m", "app.cli", *words]
+        return subprocess.run(
+            command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, check=False
+        )
+
+    engine = make_engine(database_url)
+    try:
+        assert timbre("migrate", "--to", EARLIER[0]).returncode == 0
+        with pytest.raises(SchemaOutdated, match=EARLIER[0]):
+            check_schema(engine)
+        assert timbre("migrate").returncode == 0
+        check_schema(engine)
+        refused = timbre("migrate", "--to", "9999")
+        assert refused.returncode == 2
+        assert f"no migration 9999; there are {', '.join(EARLIER)}" in " ".join(refused.stderr.split())
+    finally:
+        engine.dispose()
 
 
 def only(table: list[dict[str, Any]], names: set[str]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from app.api.answers.challenges import challenge_verdict
 from app.api.answers.speakers import progress_fields
 from app.api.problems import reasons_of
 from app.api.schemas.common import Audio, Explanation, Model, OperatingPointAnswer, Reason, SearchPointAnswer
@@ -11,8 +12,9 @@ from app.api.schemas.voices import (
     CandidateAnswer,
     EnrollAnswer,
     IdentifyAnswer,
-    Pad,
+    PadVerdict,
     QualityAnswer,
+    ReplayVerdict,
     TakeVerdict,
     VerifyAnswer,
 )
@@ -22,6 +24,7 @@ from app.service.decided import seal_decision
 from app.service.enrolment import Enrolment, Verdict
 from app.service.explanation import Remark
 from app.service.identification import Identification
+from app.service.presentation import Presentation
 from app.service.quality import QualityVerdict
 from app.service.segments import Segments
 from app.service.trace import current
@@ -53,7 +56,8 @@ def verify_answer(call: Call, result: Verification) -> VerifyAnswer:
         threshold=result.threshold.value,
         operating_point=_point(result.threshold.operating_point),
         explanation=_explanation(result.explanation),
-        pad=Pad(),
+        **_presentation(result.presentation),
+        challenge=challenge_verdict(result.presentation.challenge),
         audio=Audio.model_validate(result.audio),
         audio_reference=Audio.model_validate(result.audio_reference) if result.audio_reference else None,
         model=model_answer(call),
@@ -74,10 +78,19 @@ def identify_answer(call: Call, result: Identification) -> IdentifyAnswer:
         gallery_size=result.gallery_size,
         operating_point=search_point(result.threshold.search),
         explanation=_explanation(result.explanation),
+        **_presentation(result.presentation),
         audio=Audio.model_validate(result.audio),
         model=model_answer(call),
         request_id=current().request_id,
     )
+
+
+def _presentation(found: Presentation) -> dict[str, Any]:
+    return {
+        "warnings": list(found.warnings),
+        "replay": ReplayVerdict.model_validate(found.replay),
+        "pad": PadVerdict.model_validate(found.pad),
+    }
 
 
 def segments_answer(call: Call, result: Segments) -> SegmentsAnswer:

@@ -81,6 +81,25 @@ ENROLL: Final[dict[str, Any]] = {
     "model": MODEL,
     "request_id": REQUEST_ID,
 }
+_PRESENTATION: Final[dict[str, Any]] = {
+    "warnings": [],
+    "replay": {
+        "checked": True,
+        "suspected": False,
+        "of": None,
+        "enrollment_id": None,
+        "similarity": 0.0713,
+        "seconds": 2.432,
+    },
+    "pad": {
+        "evaluated": False,
+        "detector": None,
+        "version": None,
+        "score": None,
+        "threshold": None,
+        "decision": None,
+    },
+}
 VERIFY: Final[dict[str, Any]] = {
     "decision": "accept",
     "decision_id": DECISION_ID,
@@ -91,7 +110,8 @@ VERIFY: Final[dict[str, Any]] = {
     "threshold": 3.2806,
     "operating_point": OPERATING_POINT,
     "explanation": EXPLANATION,
-    "pad": {"evaluated": False},
+    **_PRESENTATION,
+    "challenge": None,
     "audio": AUDIO,
     "audio_reference": None,
     "model": MODEL,
@@ -146,6 +166,7 @@ IDENTIFY: Final[dict[str, Any]] = {
             "facts": {"gallery_size": 8, "filtered": 0},
         },
     ],
+    **_PRESENTATION,
     "audio": AUDIO,
     "model": MODEL,
     "request_id": REQUEST_ID,
@@ -253,7 +274,19 @@ READY: Final[dict[str, Any]] = {
         "database": {"ok": True, "dialect": "sqlite"},
         "migrations": {"ok": True, "at_head": True},
         "master_key": {"ok": True, "opens": True},
+        "erasure_ledger": {"ok": True, "writable": True},
         "index": {"ok": True, "index_count": 8, "sql_count": 8, "galleries": 1},
+        "decoders": {
+            "ok": True,
+            "processes": 1,
+            "start_method": "fork server",
+            "no_new_privileges": True,
+            "memory_hidden": True,
+            "landlock": 7,
+            "memory_limit_bytes": 1532743680,
+            "cpu_limit_s": 20.0,
+            "seccomp": True,
+        },
     },
     "request_id": REQUEST_ID,
 }

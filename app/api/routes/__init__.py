@@ -9,6 +9,7 @@ from app.api.routes import (
     azure,
     azure_latest,
     calibrations,
+    challenges,
     decisions,
     enroll,
     exports,
@@ -31,6 +32,7 @@ from app.api.routes import (
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     enroll.router,
     verify.router,
+    challenges.router,
     identify.router,
     segments.router,
     live.router,

@@ -12,7 +12,7 @@ from app.api import azure_profiles as azure
 from app.api.azure import AzureRoute, azure_answers
 from app.api.examples.azure import ENROLLMENT, IDENTIFICATION, PROFILE, PROFILES, VERIFICATION
 from app.api.fields import SPEAKER_IDS
-from app.api.operations import ALWAYS, EMBEDDED, STORED, Leaf
+from app.api.operations import ALWAYS, EMBEDDED, ERASING, STORED, Leaf
 from app.api.routes.common import Enrolling, Identifying, Reading, Verifying, located
 from app.api.schemas.azure import (
     AzureEnrollment,
@@ -25,7 +25,7 @@ from app.service import speakers
 
 router = APIRouter(tags=["azure"], route_class=AzureRoute)
 KINDS: Final = ("verification", "identification")
-_ONE = (*ALWAYS, *STORED, errors.InvalidSpeakerId)
+_ONE = (*ALWAYS, *ERASING, errors.InvalidSpeakerId)
 _HEARD = (*_ONE, *EMBEDDED, errors.SpeakerNotFound, errors.SpeakerOptedOut)
 ProfileId = Annotated[str, Path(examples=["49a36324-fc4b-4387-aa06-090cfbf0064f"])]
 IgnoreMinLength = Annotated[

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
-from app.errors import ModelNotReady, Unauthorized
+from app.errors import ModelNotReady, TimbreError, Unauthorized
 from app.service.access import CLI, open_call
 from app.service.access import call_of as tenant_call
 from app.service.call import Call, Scope
@@ -40,17 +40,25 @@ Joined: TypeAlias = Annotated[Parts, Depends(parts_of)]
 
 
 async def call_of(request: Request) -> Call:
-    """The call that a request opens: once, whoever asks for it first.
+    """The call that a request opens: once, whoever asks for it first, and refused once means refused.
+
+    A request whose idempotency key could not be taken must not be carried out without it a moment later.
 
     Raises:
         ModelNotReady: The parts are not joined.
         Unauthorized: There is no key and one is needed, or it is not good.
         RateLimited: The key has asked too often.
     """
-    call: Call | None = getattr(request.state, "call", None)
-    if call is None:
-        call = request.state.call = await open_for(request)
-    return call
+    found: Call | TimbreError | None = getattr(request.state, "call", None)
+    if found is None:
+        try:
+            found = await open_for(request)
+        except TimbreError as refusal:
+            found = refusal
+        request.state.call = found
+    if isinstance(found, TimbreError):
+        raise found
+    return found
 
 
 async def open_for(connection: HTTPConnection, token: str | None = None) -> Call:

@@ -1,14 +1,14 @@
 """POST /enroll."""
 
 from fastapi import APIRouter, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from app import errors
 from app.api import examples
 from app.api.answers.voices import enroll_answer
 from app.api.fields import EnrollFields
-from app.api.operations import ALWAYS, EMBEDDED, STORED, answers, recordings
-from app.api.replaying import given_id
+from app.api.lanes import at_work
+from app.api.operations import ALWAYS, EMBEDDED, ERASING, answers, recordings
+from app.api.replaying import carried_out, given_id
 from app.api.routes.common import Enrolling, located, main_call
 from app.api.schemas.voices import EnrollAnswer
 from app.api.uploads import read_upload
@@ -16,7 +16,7 @@ from app.service import enrolment
 
 router = APIRouter(tags=["voices"])
 _REFUSALS = (
-    *(*ALWAYS, *EMBEDDED, *STORED),
+    *(*ALWAYS, *EMBEDDED, *ERASING),
     *(errors.InvalidSpeakerId, errors.SpeakerExists, errors.ConcurrentModification),
     *(errors.SpeakerOptedOut, errors.ConsentRequired, errors.SeveralVoices),
     *(errors.EnrollmentInconsistent, errors.VoiceAlreadyEnrolled),
@@ -47,14 +47,15 @@ async def enroll(request: Request, response: Response, call: Enrolling) -> Enrol
     A recording that does not sound like the earlier ones, of several voices, or of a voice that is
     enrolled under another id is refused or told in `doubts`, as the tenant's policy says.
     """
-    upload = await read_upload(request, call.settings.max_upload_bytes)
+    upload = await read_upload(request, call.settings)
     fields = upload.fields(EnrollFields, parts=frozenset({"audio"}), lists=frozenset())
     wish = enrolment.EnrolmentRequest(
         recordings=upload.many("audio", call.settings.max_files),
         new_id=given_id(request, call),
+        carried_out=carried_out(request),
         **fields.model_dump(),
     )
-    result = await run_in_threadpool(enrolment.enroll, call, wish)
+    result = await at_work(request, enrolment.enroll, call, wish)
     if result.stored:
         response.headers["Location"] = located(request, f"/v1/speakers/{result.speaker_id}")
     else:

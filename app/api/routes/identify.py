@@ -1,12 +1,12 @@
 """POST /identify."""
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 
 from app import errors
 from app.api import examples
 from app.api.answers.voices import identify_answer
 from app.api.fields import IdentifyFields
+from app.api.lanes import at_work
 from app.api.operations import ALWAYS, EMBEDDED, STORED, answers, recordings
 from app.api.routes.common import Identifying, main_call
 from app.api.schemas.voices import IdentifyAnswer
@@ -17,7 +17,7 @@ router = APIRouter(tags=["voices"])
 _REFUSALS = (
     *(*ALWAYS, *EMBEDDED, *STORED),
     *(errors.InvalidSpeakerId, errors.ConflictingParameters, errors.UnsupportedRate),
-    errors.ConcurrentModification,
+    *(errors.ConcurrentModification, errors.DetectorUnavailable),
 )
 
 
@@ -37,7 +37,7 @@ async def identify(request: Request, call: Identifying) -> IdentifyAnswer:
     the second. `target_fpir` asks for the threshold that keeps to an error rate in a gallery of
     this size; the operating point names the rate whoever chose the threshold.
     """
-    upload = await read_upload(request, call.settings.max_upload_bytes)
+    upload = await read_upload(request, call.settings)
     fields = upload.fields(IdentifyFields, parts=frozenset({"audio"}), lists=frozenset({"candidate_ids"}))
     wish = identification.IdentificationRequest(recording=upload.one("audio"), **fields.model_dump())
-    return identify_answer(call, await run_in_threadpool(identification.identify, call, wish))
+    return identify_answer(call, await at_work(request, identification.identify, call, wish))

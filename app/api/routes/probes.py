@@ -38,7 +38,11 @@ async def check_health() -> Health:
 
 @router.get("/readyz", response_model=ReadyAnswer, responses=answers(200, examples.READY, _UNREADY))
 async def check_readiness(parts: Joined) -> Any:
-    """Tell whether the service can answer: model, database, migrations, and the index equal to SQL."""
+    """Tell whether the service can answer: model, database, migrations, and the index equal to SQL.
+
+    `decoders` says what confines the processes that read recordings: `seccomp`, the version of
+    `landlock` (0: the kernel has none), limits of memory and of time on the processor.
+    """
     checks = await to_thread.run_sync(readiness, parts, limiter=_limiter)
     found = {check.name: {"ok": check.ok, **check.facts} for check in checks}
     failures = tuple(check.failure for check in checks if check.failure is not None)

@@ -6,7 +6,7 @@ from app import errors
 from app.api import examples
 from app.api.answers.voices import segments_answer
 from app.api.fields import SegmentsFields
-from app.api.lanes import Lane, lane_of
+from app.api.lanes import at_work
 from app.api.operations import ALWAYS, EMBEDDED, STORED, answers, recordings
 from app.api.routes.common import Identifying
 from app.api.schemas.segments import SegmentsAnswer
@@ -34,9 +34,7 @@ async def find_segments(request: Request, call: Identifying) -> SegmentsAnswer:
     that it says. Voices of nobody enrolled stay apart as `unknown-1`, `unknown-2` and so on; one that
     two speakers could be is `ambiguous-1`. Where several talk at once, the segment is one voice's.
     """
-    lane: Lane = lane_of(request, call.settings)
-    async with lane.place():
-        upload = await read_upload(request, call.settings.max_segments_bytes)
-        fields = upload.fields(SegmentsFields, parts=frozenset({"audio"}), lists=frozenset({"candidate_ids"}))
-        wish = segments.SegmentsRequest(recording=upload.one("audio"), **fields.model_dump())
-        return segments_answer(call, await lane.run(segments.segment, call, wish))
+    upload = await read_upload(request, call.settings, long=True)
+    fields = upload.fields(SegmentsFields, parts=frozenset({"audio"}), lists=frozenset({"candidate_ids"}))
+    wish = segments.SegmentsRequest(recording=upload.one("audio"), **fields.model_dump())
+    return segments_answer(call, await at_work(request, segments.segment, call, wish))

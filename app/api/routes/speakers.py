@@ -11,7 +11,7 @@ from app import errors
 from app.api import examples
 from app.api.answers.speakers import enrollments_answer, speaker_answer, speakers_answer
 from app.api.bodies import json_body, read_json
-from app.api.operations import ALWAYS, STORED, answers
+from app.api.operations import ALWAYS, ERASING, STORED, answers
 from app.api.patches import (
     NEW_SPEAKER_EXAMPLE,
     PATCH_EXAMPLE,
@@ -145,7 +145,9 @@ async def update_speaker(
 @router.delete(
     "/{speaker_id}",
     status_code=204,
-    responses=answers(204, None, (*_ONE, errors.ConcurrentModification), headers=("Timbre-Erasure-Receipt",)),
+    responses=answers(
+        204, None, (*_ONE, *ERASING, errors.ConcurrentModification), headers=("Timbre-Erasure-Receipt",)
+    ),
 )
 async def delete_speaker(
     speaker_id: SpeakerId, call: Enrolling, response: Response, if_match: IfMatch = None
@@ -174,7 +176,7 @@ async def list_enrollments(speaker_id: SpeakerId, call: Reading) -> EnrollmentsA
 @router.delete(
     "/{speaker_id}/enrollments/{enrollment_id}",
     status_code=204,
-    responses=answers(204, None, (*_ONE, errors.SpeakerNotFound, errors.EnrollmentNotFound)),
+    responses=answers(204, None, (*_ONE, *ERASING, errors.SpeakerNotFound, errors.EnrollmentNotFound)),
 )
 async def delete_enrollment(
     speaker_id: SpeakerId,

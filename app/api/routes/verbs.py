@@ -11,7 +11,7 @@ from app.api.answers.governance import disclosure_answer, opted_answer
 from app.api.answers.speakers import speaker_answer
 from app.api.bodies import json_body, read_json
 from app.api.examples.governance import DISCLOSURE, OPTED_OUT
-from app.api.operations import ALWAYS, STORED, answers
+from app.api.operations import ALWAYS, ERASING, answers
 from app.api.patches import IfMatch, MergeBody, expected_version
 from app.api.routes.common import Administering, Enrolling
 from app.api.routes.speakers import SpeakerId
@@ -20,7 +20,7 @@ from app.api.schemas.speakers import SpeakerAnswer
 from app.service import disclosure, speakers
 
 router = APIRouter(prefix="/v1/speakers", tags=["speakers"])
-_ONE = (*ALWAYS, *STORED, errors.InvalidSpeakerId)
+_ONE = (*ALWAYS, *ERASING, errors.InvalidSpeakerId)
 
 
 @router.post(

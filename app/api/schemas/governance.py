@@ -39,6 +39,12 @@ class PolicyPatch(BaseModel):
     """A recording of a voice that is enrolled under another id."""
     several_voices: Rule | None = None
     """A recording in which several voices speak."""
+    replayed: Rule | None = None
+    """A recording that is a copy of one that the speaker enrolled, or that was accepted lately."""
+    spoofed: Rule | None = None
+    """A recording that the plug-in for presentation-attack detection takes for an attack."""
+    challenge: Literal["optional", "required"] | None = None
+    """Whether a speaker is verified without a challenge that was met."""
     keep_audio: bool | None = None
     """Keep the recordings of enrollments, sealed."""
     retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None

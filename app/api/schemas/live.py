@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.fields import Rate, Score, SpeakerIdField
+from app.api.fields import ChallengeId, Rate, Score, SpeakerIdField
 from app.api.schemas.common import Answer, Seconds
 from app.api.schemas.voices import VerifyAnswer
 from app.service.live import Encoding
@@ -27,6 +27,8 @@ class LiveStart(BaseModel):
     """Use the threshold whose expected false-match rate is the nearest to this one, and not above it."""
     min_speech_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Speech before the first decision, in seconds; 3 when it is not given."""
+    challenge_id: ChallengeId | None = None
+    """The challenge of this speaker whose digits the samples say; the last decision spends it."""
     api_key: Annotated[str, Field(max_length=200)] | None = None
     """The key, where the client cannot set a header in the handshake, as a browser."""
 

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from app.api.schemas.challenges import ChallengeVerdict
 from app.api.schemas.common import (
     Answer,
     Audio,
@@ -18,10 +19,34 @@ from app.api.schemas.common import (
 )
 
 
-class Pad(Answer):
-    """Presentation-attack detection: replayed and synthetic voices are not looked for yet."""
+class PadVerdict(Answer):
+    """What the plug-in for presentation-attack detection says of the recording; see docs/threats.md."""
 
-    evaluated: Literal[False] = False
+    evaluated: bool
+    """False where there is no plug-in, the policy asks for none, or it failed: then nobody looked for played,
+    converted and synthetic voices."""
+    detector: str | None
+    version: str | None
+    score: Share | None
+    """How much the recording looks like an attack, in [0, 1]."""
+    threshold: Share | None
+    """The detector's own: from it on the recording is taken for an attack."""
+    decision: Literal["bona_fide", "attack"] | None
+
+
+class ReplayVerdict(Answer):
+    """Whether the recording is a copy of an earlier one of the speaker, in whatever coding."""
+
+    checked: bool
+    """False where the policy does not ask, and where there was nothing to compare with."""
+    suspected: bool
+    of: Literal["enrollment", "verification"] | None
+    """What it is a copy of: a recording that is enrolled, or one that was accepted lately."""
+    enrollment_id: str | None
+    similarity: Share | None
+    """How much of what was compared is equal: 1 for the same upload, about 0 for other recordings."""
+    seconds: Seconds | None
+    """How much was compared, in seconds."""
 
 
 class ProgressAnswer(Answer):
@@ -100,7 +125,14 @@ class VerifyAnswer(Answer):
     """Null for a threshold of your own: nothing was measured at it."""
     explanation: list[Explanation]
     """Why, the most important first: what was held against what, with the numbers."""
-    pad: Pad
+    warnings: list[str]
+    """What speaks against the way in which the recording came: `replayed_recording`,
+    `presentation_attack_suspected`, `pad_failed`, `challenge_failed`. Where the policy's rule for it is
+    `refuse`, and always where a challenge was not met, the decision is `reject` whatever the score."""
+    replay: ReplayVerdict
+    pad: PadVerdict
+    challenge: ChallengeVerdict | None
+    """Whether the digits of the challenge were said; null without a challenge."""
     audio: Audio
     audio_reference: Audio | None
     """The second clip, when there was one."""
@@ -145,6 +177,13 @@ class IdentifyAnswer(Answer):
     """Null for a threshold of your own: nothing was measured at it."""
     explanation: list[Explanation]
     """Why, the most important first: what was held against what, with the numbers."""
+    warnings: list[str]
+    """What speaks against the way in which the recording came: `replayed_recording`,
+    `presentation_attack_suspected`, `pad_failed`. Where the policy's rule for it is `refuse`, the decision is
+    `unknown`."""
+    replay: ReplayVerdict
+    """Compared with the recordings of the best candidate."""
+    pad: PadVerdict
     audio: Audio
     model: Model
     request_id: str

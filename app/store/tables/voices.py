@@ -110,7 +110,7 @@ class Lockout(Base):
 
 
 class HeardClip(Base):
-    """The fingerprint of a recording that was accepted as this speaker, so that it is known when it comes again."""
+    """The fingerprint of a recording that was accepted as this speaker, to be known when it comes again."""
 
     __tablename__ = "heard_clips"
 
