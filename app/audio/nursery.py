@@ -13,8 +13,6 @@ from app.audio.wire import Order
 _KEPT: Final = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "NUMBA_CACHE_DIR", "PATH", "TMPDIR")
 """Variables of the environment that decoders get; the others hold secrets, or may."""
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-_END_LIMIT_S: Final = 10.0
-"""Longest time for the process to end when nothing is left to do."""
 
 PARENT: "Nursery | None" = None
 """A nursery that is warm already. A process that forks servers makes one before it has threads; each server's
@@ -78,11 +76,8 @@ class Nursery:
         self._control.close()
         if self._process is None:
             return
-        try:
-            self._process.wait(_END_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.terminate()  # it may be importing still; it holds nothing, and decoders end with it
+        self._process.wait()
 
     def _started(self) -> socket.socket:
         if PARENT is not None:

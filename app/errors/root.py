@@ -27,14 +27,3 @@ class TimbreError(Exception):
 
     def __str__(self) -> str:
         return self.message.format(**self.facts)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A refusal travels from a decoder process to the API process; Exception's own
-        # pickling knows positional arguments only.
-        return _rebuild, (type(self), dict(self.__dict__))
-
-
-def _rebuild(leaf: type[TimbreError], state: dict[str, Any]) -> TimbreError:
-    error = leaf.__new__(leaf)
-    error.__dict__.update(state)
-    return error

@@ -40,7 +40,9 @@ class Probe:
 
     def __init__(self, place: Site) -> None:
         assert place.server is not None
-        self._http = httpx.Client(base_url=place.server.url, timeout=LONGEST_S)
+        # A connection for each call: one that rests may be closed by the service just when it is used again.
+        fresh = httpx.Limits(max_keepalive_connections=0)
+        self._http = httpx.Client(base_url=place.server.url, timeout=LONGEST_S, limits=fresh, verify=False)
         self._number = 1 << 30
 
     def close(self) -> None:
@@ -223,8 +225,12 @@ def locked(database: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unchangeable(folder: Path) -> Iterator[None]:
-    """Nothing in a folder can be written any more, through files that are open either."""
-    files = [str(path) for path in folder.iterdir() if path.is_file()]
+    """A SQLite database and its log can be written no more, through files that are open either.
+
+    Its third file, -shm, is memory that processes share: where that cannot be written, the system itself ends
+    the process (SIGBUS), as docs/failures.md says.
+    """
+    files = [str(path) for path in folder.iterdir() if path.is_file() and path.suffix != ".db-shm"]
     _allowed(["chattr", "+i", *files], "files cannot be made immutable here")
     try:
         yield

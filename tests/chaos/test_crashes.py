@@ -13,7 +13,7 @@ from tests.chaos.servers import Servers
 @pytest.mark.timeout(900)
 def test_sqlite_loses_nothing(parent: Servers) -> None:
     tally = Tally()
-    run(plans("sqlite", 10, random.Random(3), sorted(POINTS)), 3, tally, parent, disable=True)
+    run(plans("sqlite", 4, random.Random(3), sorted(POINTS)), 3, tally, parent, disable=True)
     assert tally.points["sqlite"] == len(POINTS)
     assert tally.acknowledged > tally.kills["sqlite"]
 
@@ -21,7 +21,7 @@ def test_sqlite_loses_nothing(parent: Servers) -> None:
 @pytest.mark.timeout(900)
 def test_postgresql_loses_nothing(parent: Servers, cluster: Cluster) -> None:
     tally, dice = Tally(), random.Random(4)
-    todo = [*plans("postgresql", 8, dice, sorted(POINTS)), Plan(way="postgresql"), Plan(way="both")]
+    todo = [*plans("postgresql", 3, dice, sorted(POINTS)), Plan(way="postgresql"), Plan(way="both")]
     run(todo, 4, tally, parent, cluster, disable=True)
     assert tally.points["postgresql"] == len(POINTS)
     assert tally.ways["postgresql"] >= 2

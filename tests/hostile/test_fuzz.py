@@ -10,7 +10,6 @@ from tests.hostile.fuzz import fuzz_sniffing, send_mutations
 from tests.hostile.mutations import mutated
 from tests.hostile.target import target
 
-
 pytestmark = pytest.mark.timeout(400)  # a whole server, on a machine that may be busy
 
 

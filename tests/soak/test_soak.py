@@ -10,8 +10,8 @@ from tests.soak.report import Plan
 from tests.soak.run import soak
 
 SHORT = Plan(
-    calls=1_200,
-    calm_calls=100,
+    calls=800,
+    calm_calls=60,
     workers=2,
     clients=24,
     tenants=2,
@@ -36,6 +36,6 @@ def test_two_hosts_agree_whatever_happens_to_them() -> None:
 @pytest.mark.timeout(400)
 def test_two_servers_on_one_machine_agree_too() -> None:
     """Without network namespaces, so everywhere; connections are cut by the database."""
-    findings = soak(replace(SHORT, calls=300, networks=False), quiet=True)
+    findings = soak(replace(SHORT, calls=200, networks=False), quiet=True)
     assert findings.wrong == []
     assert findings.faults["pauses"] > 0
