@@ -223,6 +223,7 @@ NOBODYS = {
     "job_id": "c" * 32,
     "calibration_id": "f" * 32,
     "decision_id": "bm90aGluZw",
+    "challenge_id": "nobodys-challenge",
     "model": "no-such-model",
 }
 
@@ -236,6 +237,7 @@ def tenants(served: tuple[FastAPI, httpx.Client]) -> Tenants:
     enroll(client, BOB, voice=2)
     receipt = client.delete(f"/v1/speakers/{BOB}").headers["timbre-erasure-receipt"]
     decision = client.post("/verify", files=audio(clip(1, 5)), data={"speaker_id": ADA}).json()["decision_id"]
+    challenge = client.post("/v1/challenges", json={"speaker_id": ADA}).json()["challenge_id"]
     job = client.post("/v1/exports", json={}).json()["job_id"]
     while client.get(f"/v1/jobs/{job}").json()["status"] in {"queued", "running"}:
         time.sleep(0.02)  # or its own progress would look like somebody's doing
@@ -246,6 +248,7 @@ def tenants(served: tuple[FastAPI, httpx.Client]) -> Tenants:
         "enrollment_id": takes[0]["enrollment_id"],
         "receipt_id": receipt,
         "decision_id": decision,
+        "challenge_id": challenge,
         "job_id": job,
     }
     return Tenants(client, app, owner, stranger, hers)
@@ -279,7 +282,7 @@ def comparable(answer: httpx.Response, ids: Mapping[str, str]) -> tuple[int, str
     text = answer.text
     for name, value in ids.items():
         text = text.replace(value, f"<{name}>")
-    names = "(?:request|decision|job|enrollment|receipt|calibration)_id|profileId|\\w*_?at|hash|head|subject"
+    names = "(?:request|decision|challenge|job|enrollment|receipt|calibration)_id|profileId|\\w*_?at|hash|head|subject"
     made = rf'"({names})": ?"[^"]*"'
     return answer.status_code, re.sub(r"\d+(\.\d+)?", "0", re.sub(made, r'"\1":""', text))
 

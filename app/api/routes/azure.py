@@ -31,7 +31,7 @@ ProfileId = Annotated[str, Path(examples=["49a36324-fc4b-4387-aa06-090cfbf0064f"
 IgnoreMinLength = Annotated[
     bool, Query(alias="ignoreMinLength", description="Taken, and without effect: see docs/azure.md.")
 ]
-_RECORDING: Final[dict[str, Any]] = {
+RECORDING: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -176,15 +176,15 @@ for _kind in KINDS:
     _add(
         *("/{profile_id:profile}/enrollments", "POST", create_enrollment, _kind, 201, ENROLLMENT),
         (*_HEARD, errors.ConcurrentModification, errors.ConsentRequired),
-        openapi_extra=_RECORDING,
+        openapi_extra=RECORDING,
     )
 _add(
     *("/{profile_id:profile}/verify", "POST", verify_profile, KINDS[0], 200, VERIFICATION),
     (*_HEARD, errors.SpeakerNotEnrolled, errors.VerificationLocked),
-    openapi_extra=_RECORDING,
+    openapi_extra=RECORDING,
 )
 _add(
     *("/identifySingleSpeaker", "POST", identify_single_speaker, KINDS[1], 200, IDENTIFICATION),
     (*_HEARD, errors.SpeakerNotEnrolled),
-    openapi_extra=_RECORDING,
+    openapi_extra=RECORDING,
 )

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api import azure_profiles as azure
 from app.api.azure import AzureRoute
-from app.api.routes.azure import KINDS, IgnoreMinLength, ProfileId, delete_profile
+from app.api.routes.azure import KINDS, RECORDING, IgnoreMinLength, ProfileId, delete_profile
 from app.api.routes.common import Enrolling, Identifying, Reading, Verifying, located
 from app.api.schemas.azure import AzureProfile
 
@@ -97,7 +97,6 @@ for _kind in KINDS:
         ("/profiles", "POST", create_profile),
         ("/profiles/{profile_id}", "GET", get_profile),
         ("/profiles/{profile_id}:reset", "POST", reset_profile),
-        ("/profiles/{profile_id}/enrollments", "POST", create_enrollment),
         ("/phrases/{locale}", "GET", list_phrases),
     ):
         router.add_api_route(_base + _path, _endpoint, methods=[_method])
@@ -105,5 +104,9 @@ for _kind in KINDS:
         f"{_base}/profiles/{{profile_id}}", delete_profile, methods=["DELETE"], status_code=204
     )
 _BASES: Final = [f"/speaker-recognition/{kind}/text-independent/profiles" for kind in KINDS]
-router.add_api_route(f"{_BASES[0]}/{{profile_id}}:verify", verify_profile, methods=["POST"])
-router.add_api_route(f"{_BASES[1]}:identifySingleSpeaker", identify_single_speaker, methods=["POST"])
+for _path, _endpoint in (
+    *((f"{_base}/{{profile_id}}/enrollments", create_enrollment) for _base in _BASES),
+    (f"{_BASES[0]}/{{profile_id}}:verify", verify_profile),
+    (f"{_BASES[1]}:identifySingleSpeaker", identify_single_speaker),
+):
+    router.add_api_route(_path, _endpoint, methods=["POST"], openapi_extra=RECORDING)
