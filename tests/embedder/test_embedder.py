@@ -474,9 +474,11 @@ def test_refuses_a_golden_file_that_is_none(folder: Path) -> None:
     np.save(folder / "single.npy", np.zeros(3))
     damaged = bytearray((folder / "golden.npz").read_bytes())
     damaged[200:400] = bytes(200)
-    for data in (b"", b"PK\x03\x04 broken", b"text", damaged, (folder / "single.npy").read_bytes()):
+    for data in (b"PK\x03\x04 broken", b"text", damaged, (folder / "single.npy").read_bytes()):
         (folder / "golden.npz").write_bytes(data)
         assert "golden.npz cannot be read" in refusal(folder)
+    (folder / "golden.npz").write_bytes(b"")
+    assert "golden.npz is empty" in refusal(folder)
 
 
 def test_refuses_int8_where_there_is_none(folder: Path) -> None:
