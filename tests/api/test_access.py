@@ -282,7 +282,8 @@ def comparable(answer: httpx.Response, ids: Mapping[str, str]) -> tuple[int, str
     text = answer.text
     for name, value in ids.items():
         text = text.replace(value, f"<{name}>")
-    names = "(?:request|decision|challenge|job|enrollment|receipt|calibration)_id|profileId|\\w*_?at|hash|head|subject"
+    ids_made = "(?:request|decision|challenge|job|enrollment|receipt|calibration)_id"
+    names = rf"{ids_made}|profileId|\w*_?at|hash|head|subject"
     made = rf'"({names})": ?"[^"]*"'
     return answer.status_code, re.sub(r"\d+(\.\d+)?", "0", re.sub(made, r'"\1":""', text))
 

@@ -168,16 +168,6 @@ def function(model: onnx.ModelProto) -> None:
     model.functions.append(helper.make_function("", "Mine", ["x"], ["y"], body, opsets))
 
 
-def endless(model: onnx.ModelProto) -> None:
-    """2^31 turns that do nothing."""
-    same = helper.make_node("Identity", ["going"], ["goes_on"])
-    going = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("going", "goes_on")]
-    turn = helper.make_tensor_value_info("turn", TensorProto.INT64, [])
-    body = helper.make_graph([same], "body", [turn, going[0]], [going[1]])
-    model.graph.initializer.append(numpy_helper.from_array(np.array(2**31), "turns"))
-    model.graph.node.append(helper.make_node("Loop", ["turns", ""], [], body=body))
-
-
 def gigantic(model: onnx.ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.array([2**20, 2**20]), "shape"))
     model.graph.node.append(helper.make_node("ConstantOfShape", ["shape"], ["gigantic"]))
@@ -266,7 +256,6 @@ HARMS: Final[dict[str, tuple[Harm, str]]] = {
     "operators of the runtime in float32": (graphed(custom("com.microsoft")), "com.microsoft"),
     "operators of another in a branch": (graphed(custom_in_a_branch), "com.example"),
     "functions": (graphed(function), "local functions"),
-    "a loop of 2^31 turns": (graphed(endless), "loops"),
     "a tensor of 2^40 values": (graphed(gigantic), "values"),
     "2^30 copies of each value": (graphed(gigantic_for_each), "values"),
     "another output": (graphed(renamed_output), "'embedding'"),

@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app.embedder import Embedder, Manifest, ModelFile, read_manifest, sha256_of
+from app.embedder import Embedder, Manifest, ModelFile, loading, read_manifest, sha256_of
 from app.embedder.session import CUDA
 from app.errors import (
     AudioTooShort,
@@ -611,3 +611,20 @@ def test_a_closed_embedder_is_not_ready(pristine: Path) -> None:
 def test_refuses_a_queue_that_cannot_work(pristine: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="workers must be"):
         Embedder.load(pristine, provider="cpu", **options)
+
+
+def test_a_graph_that_does_not_end_is_given_up() -> None:
+    """Loops are allowed, since exported recurrent networks have them."""
+    go_on = threading.Event()
+    asked: list[Any] = []
+
+    def run(options: Any) -> float:
+        asked.append(options)
+        return float(go_on.wait(60))
+
+    assert loading._within(0.05, run) is None
+    assert asked[0].terminate
+    go_on.set()
+    assert loading._within(60, run) == 1.0
+    failed = loading._within(60, lambda _options: [][0])
+    assert isinstance(failed, IndexError)
