@@ -28,7 +28,7 @@ MOST_BYTES: Final[dict[str, int]] = {
 }
 """Bytes that a file of a model folder may have, by its name or the end of it; others may have a megabyte."""
 _MACHINE: Final = re.compile(r"(cpu|cuda)(:[a-z0-9_.]+)?")
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.onnx")
 
 
@@ -197,7 +197,7 @@ def _wrong_value(found: dict[str, Any]) -> str | None:
         if not isinstance(found[name], str) or not found[name]:
             return f"{name} must be a text"
     if not _NAME.fullmatch(found["name"]):
-        return "name must be 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"
+        return "name must be 1 to 64 of A-Z a-z 0-9 . _ + -, a letter or digit first"
     if not _is_hash(found.get("calibration_sha256", "0" * 64)):
         return "calibration_sha256 must be 64 hexadecimal digits"
     for name, most in (("dim", 1 << 16), ("window_samples", 1 << 20)):
