@@ -5,6 +5,7 @@ import base64
 import contextlib
 import hashlib
 import io
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 
 def settings_for(models_dir: Path, database_url: str, **changes: Any) -> Settings:
     """Settings of a test: nothing from the environment, the tiny model."""
+    folder, name = _scratch(models_dir), hashlib.sha256(database_url.encode()).hexdigest()[:12]
     chosen: dict[str, Any] = {
         "models_dir": models_dir,
         "model": "tiny",
@@ -36,9 +38,8 @@ def settings_for(models_dir: Path, database_url: str, **changes: Any) -> Setting
         "database_url": database_url,
         "provider": "cpu",
         "master_key": MASTER_KEY,
-        "jobs_dir": models_dir.parent / f"jobs-{hashlib.sha256(database_url.encode()).hexdigest()[:12]}",
-        "erasure_ledger": models_dir.parent
-        / f"{hashlib.sha256(database_url.encode()).hexdigest()[:12]}.erasures",
+        "jobs_dir": folder / f"jobs-{name}",
+        "erasure_ledger": folder / f"{name}.erasures",
         "max_upload_bytes": 2_000_000,
         "max_files": 4,
         "max_duration_s": 20.0,
@@ -47,6 +48,19 @@ def settings_for(models_dir: Path, database_url: str, **changes: Any) -> Setting
         "min_margin": 0.03,  # the tiny model's scores are cosines
     }
     return Settings(_env_file=None, **{**chosen, **changes})
+
+
+def _scratch(models_dir: Path) -> Path:
+    """Where a test may write: beside models of its own, and not beside the project's."""
+    beside = models_dir.resolve().parent
+    return Path(_kept_folder().name) if beside == Path(__file__).parents[1] else beside
+
+
+@cache
+def _kept_folder() -> tempfile.TemporaryDirectory[str]:
+    kept = tempfile.TemporaryDirectory(prefix="timbre-tests-")
+    atexit.register(kept.cleanup)
+    return kept
 
 
 @contextlib.contextmanager

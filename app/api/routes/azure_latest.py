@@ -4,6 +4,7 @@ These routes are left out of the OpenAPI document: each says the same as one of 
 """
 
 import uuid
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -104,9 +105,10 @@ for _kind in KINDS:
         f"{_base}/profiles/{{profile_id}}", delete_profile, methods=["DELETE"], status_code=204
     )
 _BASES: Final = [f"/speaker-recognition/{kind}/text-independent/profiles" for kind in KINDS]
-for _path, _endpoint in (
+_HEARING: Final[tuple[tuple[str, Callable[..., Any]], ...]] = (
     *((f"{_base}/{{profile_id}}/enrollments", create_enrollment) for _base in _BASES),
     (f"{_BASES[0]}/{{profile_id}}:verify", verify_profile),
     (f"{_BASES[1]}:identifySingleSpeaker", identify_single_speaker),
-):
-    router.add_api_route(_path, _endpoint, methods=["POST"], openapi_extra=RECORDING)
+)
+for _path, _hears in _HEARING:
+    router.add_api_route(_path, _hears, methods=["POST"], openapi_extra=RECORDING)
