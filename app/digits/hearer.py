@@ -13,11 +13,11 @@ from app.arrays import Embedding, Waveform
 from app.digits.alignment import TOKENS, Frames, alignment_score, heard_digits
 from app.embedder import Manifest, read_manifest, sha256_of
 from app.embedder.admission import Admission
-from app.embedder.golden import least_cosine, read_golden
-from app.embedder.loading import checked_bytes
+from app.embedder.golden import read_golden
+from app.embedder.loading import checked_bytes, checked_golden, opened
 from app.embedder.manifest import file_bytes, sha256_of_bytes
-from app.embedder.session import Provider, open_session
-from app.errors import ModelInvalid, ProviderUnavailable
+from app.embedder.session import Provider
+from app.errors import ModelInvalid
 
 RULE: Final = "digits.json"
 """File beside the manifest that holds the threshold; it tells a digit model from a speaker model."""
@@ -89,24 +89,20 @@ class DigitHearer:
         manifest = read_manifest(folder)
         threshold = _read_threshold(folder, manifest)
         golden = read_golden(folder, TOKENS)
-        data = checked_bytes(folder, manifest, "fp32")
-        try:
-            session = open_session(data, provider)
-        except ProviderUnavailable:
-            raise
-        except Exception as error:  # ONNX Runtime's own, which have no common ancestor
-            raise ModelInvalid(str(folder), f"the graph cannot be loaded: {error}") from error
+        session = opened(folder, checked_bytes(folder, manifest, "fp32"), provider)
         _check_signature(session, folder)
         hearer = cls(manifest, threshold, session, Admission(workers, queue, timeout_s))
         try:
-            cosine = least_cosine(golden, lambda waveform: summary(hearer._run(waveform, None)))
-        except Exception as error:  # whatever the runtime raises on a graph that loads but does not run
+            checked_golden(
+                folder,
+                golden,
+                lambda w, options: summary(hearer._run(w, options)),
+                LEAST_COSINE,
+                hearer.provider,
+            )
+        except ModelInvalid:
             hearer.close()
-            raise ModelInvalid(str(folder), f"the golden waveforms cannot be heard: {error}") from error
-        if not cosine >= LEAST_COSINE:
-            hearer.close()
-            problem = f"the golden vectors come out at cosine {cosine:.4f}, at least {LEAST_COSINE} is needed"
-            raise ModelInvalid(str(folder), problem)
+            raise
         return hearer
 
     def hear(self, waveform: Waveform, digits: Sequence[int]) -> HeardDigits:

@@ -83,18 +83,18 @@ def load_file(
             vectors.
         ProviderUnavailable: CUDA was asked for and does not run.
     """
-    data = checked_bytes(folder, manifest, precision)
-    try:
-        session = open_session(data, provider)
-    except ProviderUnavailable:
-        raise
-    except Exception as error:  # ONNX Runtime's own, which have no common ancestor
-        raise ModelInvalid(str(folder), f"the graph cannot be loaded: {error}") from error
+    session = opened(folder, checked_bytes(folder, manifest, precision), provider)
     problem = _wrong_signature(session, manifest.dim)
     if problem:
         raise ModelInvalid(str(folder), problem)
     loaded = LoadedFile(manifest, precision, session)
-    _check_golden(loaded, folder, golden, manifest.min_speech_s * SAMPLE_RATE_HZ)
+    if precision == "int8":
+        # A clip of one window has no variation over time: what is left of it is mostly rounding.
+        least_samples = manifest.min_speech_s * SAMPLE_RATE_HZ
+        golden = [pair for pair in golden if len(pair[0]) >= least_samples] or golden
+    loaded.golden_cosine = checked_golden(
+        folder, golden, loaded.run, LEAST_COSINE[precision], loaded.provider
+    )
     return loaded
 
 
@@ -129,24 +129,48 @@ def _wrong_signature(session: Any, dim: int) -> str | None:
     return None
 
 
-def _check_golden(loaded: LoadedFile, folder: Path, golden: Golden, least_samples: float) -> None:
-    required = LEAST_COSINE[loaded.precision]
-    if loaded.precision == "int8":
-        # A clip of one window has no variation over time: what is left of it is mostly rounding.
-        golden = [pair for pair in golden if len(pair[0]) >= least_samples] or golden
-    cosine = _within(LONGEST_GOLDEN_S, lambda options: least_cosine(golden, lambda w: loaded.run(w, options)))
+def opened(folder: Path, data: bytes, provider: Provider) -> Any:
+    """The session over the bytes of a folder's file; raises ModelInvalid or ProviderUnavailable."""
+    try:
+        return open_session(data, provider)
+    except ProviderUnavailable:
+        raise
+    except Exception as error:  # ONNX Runtime's own, which have no common ancestor
+        raise ModelInvalid(str(folder), f"the graph cannot be loaded: {error}") from error
+
+
+def checked_golden(
+    folder: Path,
+    golden: Golden,
+    run: Callable[[Waveform, Any], Embedding],
+    required: float,
+    provider: str,
+) -> float:
+    """Let a model reproduce its golden vectors.
+
+    Args:
+        folder: The model's folder.
+        golden: Its golden vectors.
+        run: Waveform and onnxruntime.RunOptions → vector.
+        required: Least cosine that is good enough.
+        provider: What runs it, for the message.
+
+    Returns:
+        The least cosine that was found.
+
+    Raises:
+        ModelInvalid: It is too low, the model fails, or it does not end.
+    """
+    cosine = _within(LONGEST_GOLDEN_S, lambda options: least_cosine(golden, lambda w: run(w, options)))
     if cosine is None:
         problem = f"embedding the golden waveforms takes longer than {LONGEST_GOLDEN_S:g} s"
         raise ModelInvalid(str(folder), problem)
     if isinstance(cosine, Exception):  # whatever the runtime raises on a graph that loads but does not run
         raise ModelInvalid(str(folder), f"the golden waveforms cannot be embedded: {cosine}") from cosine
-    loaded.golden_cosine = cosine
-    if not loaded.golden_cosine >= required:
-        raise ModelInvalid(
-            str(folder),
-            f"on {loaded.provider} the golden vectors come out at cosine {loaded.golden_cosine:.4f}, "
-            f"at least {required} is needed",
-        )
+    if not cosine >= required:
+        problem = f"on {provider} the golden vectors come out at cosine {cosine:.4f}"
+        raise ModelInvalid(str(folder), f"{problem}, at least {required} is needed")
+    return cosine
 
 
 def _within(limit_s: float, run: Callable[[Any], float]) -> float | Exception | None:

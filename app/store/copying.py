@@ -63,8 +63,7 @@ def put_back(path: Path, url: str, vault: Vault) -> None:
 
 def open_copy(path: Path) -> Engine:
     """Opens a file of `take_copy` for reading only; not a byte of it changes."""
-    address = f"file:{quote(str(path))}?mode=ro"
-    return create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=NullPool)
+    return create_engine("sqlite://", creator=lambda: _read_only(path), poolclass=NullPool)
 
 
 def check_file(path: Path) -> None:
@@ -74,7 +73,7 @@ def check_file(path: Path) -> None:
         BackupInvalid: It is damaged.
     """
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+        with closing(_read_only(path)) as connection:
             (found,) = connection.execute("PRAGMA integrity_check").fetchone()
             dangling = connection.execute("PRAGMA foreign_key_check").fetchone()
     except sqlite3.DatabaseError as problem:
@@ -132,6 +131,10 @@ def digest_of(path: Path) -> str:
         while piece := file.read(_PIECE):
             found.update(piece)
     return found.hexdigest()
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
 
 
 def _copy_pages(engine: Engine, path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Final, cast
 
 from sqlalchemy import Table, select
@@ -55,23 +56,21 @@ class HeardClips(Sessions):
             .order_by(HeardClip.key)
         )
         clips: dict[str, KnownSound] = {}
+        opener = cache(self._vault.opener)  # a key for each speaker, and many rows under it
+
+        def sound(data_key: bytes | None, sealed: bytes | None, about: str) -> Fingerprint | None:
+            return None if sealed is None else opened_fingerprint(opener(data_key), sealed, about)
+
         with self._reading() as session:
             for data_key, enrollment_id, sha256, sealed in session.execute(enrolled):
                 if sha256 not in clips:
-                    found = self._sound(data_key, sealed, of_fingerprint(enrollment_id))
+                    found = sound(data_key, sealed, of_fingerprint(enrollment_id))
                     clips[sha256] = KnownSound(found, enrollment_id, sha256)
-            return [
-                *clips.values(),
-                *(
-                    KnownSound(self._sound(key, sealed, of_heard(who)))
-                    for who, key, sealed in session.execute(accepted)
-                ),
+            heard = [
+                KnownSound(sound(data_key, sealed, of_heard(who)))
+                for who, data_key, sealed in session.execute(accepted)
             ]
-
-    def _sound(self, data_key: bytes | None, sealed: bytes | None, about: str) -> Fingerprint | None:
-        if sealed is None:
-            return None
-        return opened_fingerprint(self._vault.opener(data_key), sealed, about)
+        return [*clips.values(), *heard]
 
     def remember_sound(self, tenant_id: str, speaker_key: int, fingerprint: Fingerprint, most: int) -> None:
         """Stores the fingerprint of a recording that was accepted, and forgets all but the newest.
