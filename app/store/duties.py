@@ -10,7 +10,7 @@ from app.errors import ReceiptNotFound
 from app.store.audit import SERVICE, By
 from app.store.erasing import new_entry, receipt_of, set_opt_out
 from app.store.records import UNLOCKED, Lock, Receipt
-from app.store.rows import lock_in, read_cursor, write_cursor
+from app.store.rows import read_cursor, write_cursor
 from app.store.sessions import Sessions
 from app.store.tables import Erasure, Lockout, OptOut
 
@@ -79,15 +79,6 @@ class Duties(Sessions):
             if row is None or row.tenant_id != tenant_id:
                 raise ReceiptNotFound(receipt_id)
             return receipt_of(row)
-
-    def lock_of(self, speaker_key: int) -> Lock:
-        """How many verifications of a speaker failed in a row, and until when none is tried.
-
-        Raises:
-            StorageUnavailable: The database does not answer.
-        """
-        with self._reading() as session:
-            return lock_in(session, speaker_key)
 
     def count_failure(self, speaker_key: int, after: int, first_s: float, longest_s: float) -> Lock:
         """Counts a failed verification, and locks from the `after`th on, each time twice as long.

@@ -199,7 +199,9 @@ def test_the_log_stays_one_chain_while_many_write(repository: Repository) -> Non
 def test_failures_that_come_at_once_all_count(repository: Repository) -> None:
     key = repository.add_enrollments(TENANT, "anna", MODEL, [take(1)]).speaker.key
     at_once([lambda: repository.count_failure(key, 5, 30.0, 3600.0)] * WRITERS)
-    lock = repository.lock_of(key)
+    known = repository.centroid_of(TENANT, MODEL, "anna")
+    assert known is not None
+    lock = known.lock
     assert lock.failures == WRITERS
     assert (lock.locked_until is not None) == (WRITERS >= 5)
     repository.delete_speaker(TENANT, "anna")
