@@ -110,12 +110,12 @@ def test_what_is_no_decision_is_not_found(client: httpx.Client, decision_id: str
 
 
 def test_a_decision_id_that_was_changed_is_not_found(client: httpx.Client) -> None:
-    enroll(client, "ada", 1)
-    decision = verify(client, "ada", 1)["decision_id"]
+    enroll(client, "zenobia", 1)
+    decision = verify(client, "zenobia", 1)["decision_id"]
     changed = decision[:40] + ("A" if decision[40] != "A" else "B") + decision[41:]
-    answer = client.post(f"/v1/decisions/{changed}/feedback", json={"speaker_id": "ada"})
+    answer = client.post(f"/v1/decisions/{changed}/feedback", json={"speaker_id": "zenobia"})
     assert_problem(answer, 404, "decision_not_found")
-    assert "ada" not in decision
+    assert "zenobia" not in decision
 
 
 @pytest.mark.parametrize("body", [{}, {"speaker_id": 7}, {"speaker_id": "ada", "note": "x"}, []])

@@ -3,13 +3,10 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -23,8 +20,7 @@ from app.service.parts import Parts
 from app.settings import Settings
 from app.store import make_engine
 from tests.bulk import ended, json_lines, rows, start
-from tests.postgres import free_port
-from tests.served import audio, clip, serving, serving_app, settings_for, wav
+from tests.served import audio, clip, process, serving, serving_app, settings_for, wav
 from tests.store.makers import take
 from training.signals import speech_like
 
@@ -41,32 +37,6 @@ def many() -> bytes:
         for take in range(TAKES)
     ]
     return json_lines(*good, good[0])
-
-
-@contextmanager
-def process(settings: Settings) -> Iterator[tuple[httpx.Client, "subprocess.Popen[bytes]"]]:
-    """The service in a process of its own, which may be killed."""
-    port = free_port()
-    named = settings.model_dump(exclude_defaults=True) | {
-        "port": port,
-        "master_key": settings.given_master_key,
-    }
-    environment = os.environ | {f"TIMBRE_{name.upper()}": str(value) for name, value in named.items()}
-    command = [sys.executable, "-m", "app.cli", "serve"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as running:
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                _until(lambda: _ready(client))
-                yield client, running
-        finally:
-            running.kill()
-
-
-def _ready(client: httpx.Client) -> bool:
-    try:
-        return client.get("/readyz").is_success
-    except httpx.TransportError:
-        return False
 
 
 def _until(true: Callable[[], bool], longest_s: float = 60.0) -> None:

@@ -101,13 +101,15 @@ def test_the_log_has_one_line_for_each_request_and_no_names(
     assert "secret" not in own_text(caplog).lower()
 
 
-def busy(app: FastAPI, seconds: float) -> threading.Thread:
-    """Take the only seat at the model for a while."""
-    begun = threading.Event()
+@contextlib.contextmanager
+def busy(app: FastAPI) -> Iterator[None]:
+    """Take the only seat at the model for as long as the block lasts."""
+    begun, left = threading.Event(), threading.Event()
+    tired: list[bool] = []
 
     def hold(_options: Any) -> None:
         begun.set()
-        time.sleep(seconds)
+        tired.append(not left.wait(60))
 
     def sit() -> None:
         with contextlib.suppress(InferenceTimeout):
@@ -115,26 +117,28 @@ def busy(app: FastAPI, seconds: float) -> threading.Thread:
 
     thread = threading.Thread(target=sit)
     thread.start()
-    assert begun.wait(5)
-    return thread
+    try:
+        assert begun.wait(60)
+        yield
+        assert not tired, "what was asked waited for the seat"
+    finally:
+        left.set()
+        thread.join()
 
 
 def test_a_model_that_takes_too_long(models_dir: Path, sqlite_url: str) -> None:
     app = create_app(settings_for(models_dir, sqlite_url, inference_workers=1, inference_timeout_s=0.2))
     with serving_app(app) as client:
-        thread = busy(app, 1.0)
-        refused = client.post("/identify", files=audio(clip(1)))
+        with busy(app):
+            refused = client.post("/identify", files=audio(clip(1)))
         assert_problem(refused, 504, "inference_timeout")
-        thread.join()
 
 
 def test_a_probe_answers_while_recordings_wait(served: Served) -> None:
     app, client = served
-    thread = busy(app, 0.4)
-    assert client.get("/healthz").status_code == 200
-    assert client.get("/readyz").status_code == 200
-    assert thread.is_alive()
-    thread.join()
+    with busy(app):
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 200
 
 
 def test_readiness_names_an_index_out_of_step_and_mends_it(served: Served) -> None:

@@ -8,10 +8,6 @@ import json
 import os
 import secrets
 import signal
-import socket
-import subprocess
-import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +22,9 @@ from app.embedder import Embedder
 from app.errors import Unauthorized
 from app.main import create_app
 from app.service import access
+from app.settings import Settings
 from app.store import Repository, Vault, make_engine
-from tests.served import clip, serving_app, settings_for
+from tests.served import clip, process, serving_app, settings_for
 from training.signals import speech_like
 
 MARK: Final = "Zq7Marke"
@@ -77,38 +74,15 @@ def test_a_key_is_compared_by_digest_and_in_constant_time_whatever_is_wrong_with
 @contextlib.contextmanager
 def running(models_dir: Path, url: str, folder: Path) -> Iterator[tuple[httpx.Client, int, Path]]:
     """`timbre serve` as it is run, with everything logged; its output is in the file when the block ends."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     chosen = {
-        "PORT": str(port), "MODEL": "tiny", "DIGIT_MODEL": "None", "MODELS_DIR": str(models_dir),
-        "DATABASE_URL": url, "MASTER_KEY": KEY, "JOBS_DIR": str(folder / "jobs"), "LOG_LEVEL": "debug",
-        "ERASURE_LEDGER": str(folder / "timbre.erasures"), "KEEP_AUDIO": "true", "AUDIT_DECISIONS": "true",
-        "PROVIDER": "cpu", "MIN_SPEECH_S": "0.6", "LOCKOUT_AFTER": "2", "MAX_RECORDING_BYTES": "1000000",
+        "model": "tiny", "digit_model": None, "models_dir": models_dir, "database_url": url,
+        "master_key": KEY, "jobs_dir": folder / "jobs", "log_level": "debug",
+        "erasure_ledger": folder / "timbre.erasures", "keep_audio": True, "audit_decisions": True,
+        "provider": "cpu", "min_speech_s": 0.6, "lockout_after": 2, "max_recording_bytes": 1_000_000,
     }  # fmt: skip
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRE_")}
-    log = folder / "log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-X", "dev", "-W", "ignore", "-m", "app.cli", "serve"],
-            env=kept | {f"TIMBRE_{name}": value for name, value in chosen.items()},
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                deadline = time.monotonic() + 90
-                while True:
-                    assert process.poll() is None, log.read_text()
-                    assert time.monotonic() < deadline, log.read_text()
-                    with contextlib.suppress(httpx.TransportError):
-                        if client.get("/readyz").status_code == 200:
-                            break
-                    time.sleep(0.2)
-                yield client, process.pid, log
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=60)
+    log, settings = folder / "log", Settings(_env_file=None, **chosen)
+    with process(settings, log=log, flags=("-X", "dev", "-W", "ignore")) as (client, server):
+        yield client, server.pid, log
 
 
 def decoders_of(parent: int) -> list[int]:

@@ -4,8 +4,6 @@ import contextlib
 import hashlib
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,10 +17,9 @@ from app.settings import Settings
 from app.store import Repository, Vault, make_engine
 from tests.bulk import json_lines
 from tests.chaos import client, state
-from tests.chaos.away import BACK_S, NotHere, fine, until
+from tests.chaos.away import BACK_S, NotHere, fine
 from tests.chaos.crashes import Fault, Site, Tally
-from tests.postgres import free_port
-from tests.served import MASTER_KEY, audio, clip, wav
+from tests.served import MASTER_KEY, audio, clip, process, wav
 from training.signals import speech_like
 
 _LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/local/lib/faketime/libfaketimeMT.so.1")
@@ -61,26 +58,8 @@ class Clock:
 @contextlib.contextmanager
 def under(clock: Clock, settings: Settings, log: Path) -> Iterator[httpx.Client]:
     """`timbre serve` with that clock."""
-    port = free_port()
-    named = settings.model_dump(exclude_defaults=True) | {
-        "port": port,
-        "master_key": settings.given_master_key,
-    }
-    environment = os.environ | {f"TIMBRE_{name.upper()}": str(value) for name, value in named.items()}
-    command = [sys.executable, "-m", "app.cli", "serve"]
-    with (
-        log.open("ab") as errors,
-        subprocess.Popen(command, env=environment | clock.environment(), stderr=errors) as running,
-    ):
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as asking:
-                until(lambda: fine(asking.get("/healthz")), 90)
-                yield asking
-        finally:
-            running.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                running.wait(_EXIT_S)
-            running.kill()
+    with process(settings, log=log, environment=clock.environment()) as (asking, _):
+        yield asking
 
 
 def jump(settings: Settings, folder: Path) -> None:

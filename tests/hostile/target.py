@@ -1,22 +1,14 @@
 """A server in a process of its own, to be attacked: `timbre serve` with the tiny model."""
 
 import contextlib
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import httpx
-
-from app.cli.demo import free_port
+from app.settings import Settings
+from tests.served import MASTER_KEY, process
 from tests.tiny import write_tiny_model
-
-_ROOT = Path(__file__).resolve().parents[2]
-_START_LIMIT_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,7 @@ class Target:
 
 
 @contextlib.contextmanager
-def target(folder: Path, **settings: object) -> Iterator[Target]:
+def target(folder: Path, **settings: Any) -> Iterator[Target]:
     """Start a server and end it with the block.
 
     Args:
@@ -62,8 +54,7 @@ def target(folder: Path, **settings: object) -> Iterator[Target]:
         RuntimeError: it does not start.
     """
     write_tiny_model(folder / "models" / "tiny")
-    port, log = free_port(), folder / "server.log"
-    chosen = {
+    chosen: dict[str, Any] = {
         "models_dir": folder / "models",
         "model": "tiny",
         "digit_model": None,
@@ -73,38 +64,10 @@ def target(folder: Path, **settings: object) -> Iterator[Target]:
         "erasure_ledger": folder / "erasures",
         "jobs_dir": folder / "jobs",
         "lockout_after": 0,
-        **settings,
+        "master_key": MASTER_KEY,
     }
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRE_")}
-    environment = kept | {f"TIMBRE_{name.upper()}": str(value) for name, value in chosen.items()}
-    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment | {"PYTHONPATH": str(_ROOT)},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-    with process:
-        try:
-            _wait(process, port, log)
-            yield Target(port, process.pid, log)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + _START_LIMIT_S
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"http://127.0.0.1:{port}/readyz").is_success:
-                return
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the server does not start: {log.read_text(errors='replace')[-2000:]}")
-        time.sleep(0.1)
+    log = folder / "server.log"
+    with process(Settings(_env_file=None, **(chosen | settings)), log=log) as (client, running):
+        port = client.base_url.port
+        assert port is not None
+        yield Target(port, running.pid, log)
