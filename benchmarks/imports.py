@@ -13,8 +13,6 @@ import base64
 import io
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,7 +23,7 @@ import numpy as np
 import soundfile
 
 from app.arrays import Waveform
-from app.cli.demo import free_port, wait_until_ready
+from app.cli.process import server_process
 from tests.tiny import write_tiny_model
 from training.signals import speech_like
 
@@ -89,7 +87,6 @@ def main() -> None:
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="timbre-imports-") as folder:
         model = wanted.model or write_tiny_model(Path(folder) / "models" / "tiny")
-        port, log = free_port(), Path(folder) / "server.log"
         environment = os.environ | {
             "TIMBRE_DATABASE_URL": f"sqlite:///{folder}/imports.db",
             "TIMBRE_MASTER_KEY_FILE": f"{folder}/master.key",
@@ -97,22 +94,15 @@ def main() -> None:
             "TIMBRE_MODELS_DIR": str(model.parent.resolve()),
             "TIMBRE_MODEL": model.name,
             "TIMBRE_DIGIT_MODEL": "None",
-            "TIMBRE_PORT": str(port),
             "TIMBRE_PROVIDER": "cpu",
             "TIMBRE_INCONSISTENT": "warn",  # synthetic voices, and a model that never learnt
         }
-        command = [sys.executable, "-m", "app.cli", "serve"]
-        with log.open("wb") as file, subprocess.Popen(command, env=environment, stderr=file) as process:
-            try:
-                with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as http:
-                    wait_until_ready(http, process, log)
-                    print(f"before: server {megabytes(process.pid):.1f} MB", flush=True)
-                    body = clips(wanted.recordings, wanted.seconds)
-                    job = http.post("/v1/imports", content=body).raise_for_status().json()
-                    print(f"taken: {job['wanted']['bytes'] / 1e6:.0f} MB", flush=True)
-                    watch(http, job["job_id"], process.pid, wanted.recordings)
-            finally:
-                process.terminate()
+        with server_process(environment, Path(folder) / "server.log") as (http, process):
+            print(f"before: server {megabytes(process.pid):.1f} MB", flush=True)
+            body = clips(wanted.recordings, wanted.seconds)
+            job = http.post("/v1/imports", content=body, timeout=600).raise_for_status().json()
+            print(f"taken: {job['wanted']['bytes'] / 1e6:.0f} MB", flush=True)
+            watch(http, job["job_id"], process.pid, wanted.recordings)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ import numpy as np
 import soundfile
 import uvloop
 
-from app.cli.demo import own_server
+from app.cli.process import own_server
 from app.settings import Settings
 from benchmarks.verify import DATA, three_seconds
 

@@ -30,7 +30,7 @@ from app.arrays import SAMPLE_RATE_HZ, Embeddings, Waveform
 from app.audio import prepare
 from app.audio.windows import windows
 from app.audio.workers import DecoderPool
-from app.cli.demo import own_server
+from app.cli.process import own_server
 from app.embedder import Embedder
 from app.errors import AudioRefused
 from app.scoring import load_calibration

@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 
 from app.audio import prepare
-from app.cli.demo import own_server
+from app.cli.process import own_server
 from app.embedder import Embedder
 from app.settings import Settings
 

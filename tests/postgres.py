@@ -4,12 +4,13 @@ import getpass
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from app.cli.process import free_port
 
 HASTY = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
 """For tests: nothing has to outlive the machine."""
@@ -59,14 +60,6 @@ def cluster(
             _run([*control, "-m", "immediate", "stop"], folder, user)
     finally:
         shutil.rmtree(folder)
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _binary(name: str) -> Path:

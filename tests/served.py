@@ -6,9 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
-import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,14 +23,13 @@ from fastapi import FastAPI
 
 from app.arrays import SAMPLE_RATE_HZ, Waveform
 from app.audio import nursery
-from app.cli.demo import free_port
+from app.cli.process import server_process
 from app.cli.serve import server_options
 from app.main import create_app
 from app.settings import Settings
 from training.signals import speech_like
 
 ROOT = Path(__file__).parents[1]
-_START_S, _EXIT_S = 300.0, 30.0
 MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 
 
@@ -140,40 +137,11 @@ def process(
         environment: More variables.
         flags: Of the interpreter.
     """
-    port = free_port()
-    named = settings.model_dump(exclude_defaults=True) | {
-        "port": port,
-        "master_key": settings.given_master_key,
-    }
+    named = settings.model_dump(exclude_defaults=True) | {"master_key": settings.given_master_key}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRE_")}
     kept |= {f"TIMBRE_{name.upper()}": str(value) for name, value in named.items()} | environment
-    command = [sys.executable, *flags, "-m", "app.cli", "serve"]
-    with contextlib.ExitStack() as stack:
-        said = stack.enter_context((log or Path(os.devnull)).open("ab"))
-        running = stack.enter_context(
-            subprocess.Popen(command, cwd=ROOT, env=kept, stdout=said, stderr=subprocess.STDOUT)
-        )
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                _await_ready(client, running, log)
-                yield client, running
-        finally:
-            running.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                running.wait(_EXIT_S)
-            running.kill()
-
-
-def _await_ready(client: httpx.Client, running: "subprocess.Popen[bytes]", log: Path | None) -> None:
-    deadline = time.monotonic() + _START_S
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            if client.get("/readyz").is_success:
-                return
-        if running.poll() is not None or time.monotonic() > deadline:
-            said = log.read_text(errors="replace")[-2000:] if log else "it was not written down"
-            raise RuntimeError(f"the server does not start: {said}")
-        time.sleep(0.05)
+    with server_process(kept, log or Path(os.devnull), flags) as served:
+        yield served
 
 
 def wav(waveform: Waveform, rate: int = SAMPLE_RATE_HZ, subtype: str = "PCM_16", kind: str = "WAV") -> bytes:

@@ -1,13 +1,7 @@
 """`timbre demo`: a server of its own, voices over HTTP, and one table of what it decided."""
 
-import os
-import socket
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.client import TIMEOUT_S, Answer, fail
+from app.cli.process import own_server
 from app.cli.tables import coloured, number
 from app.cli.voices import Cast, Clip, Voice, find_cast
 
-START_S = 120.0
-"""Longest wait for the demo's server, in seconds."""
 PREFIX = "demo-"
 """Before every speaker_id of the demo, so that a shared server can be cleaned afterwards."""
 
@@ -170,55 +163,3 @@ def show(console: Console, rows: list[Row]) -> None:
             f"{row.elapsed_ms:.0f}",
         )
     console.print(table)
-
-
-# ---------------------------------------------------------------- the server
-
-
-@contextmanager
-def own_server() -> Iterator[httpx.Client]:
-    """`timbre serve` on a free port with a temporary database; stopped and removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="timbre-demo-") as folder:
-        log = Path(folder) / "server.log"
-        port = free_port()
-        environment = os.environ | {
-            "TIMBRE_DATABASE_URL": f"sqlite:///{folder}/demo.db",
-            "TIMBRE_HOST": "127.0.0.1",
-            "TIMBRE_PORT": str(port),
-        }
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "serve"], env=environment, stdout=file, stderr=file
-            )
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S) as http:
-                wait_until_ready(http, process, log)
-                yield http
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_until_ready(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Waits for /readyz; a server that ends or never gets ready is quoted."""
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if http.get("/readyz").is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    fail("the demo's server did not start: " + " / ".join(lines[-5:]))
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

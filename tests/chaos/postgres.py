@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psycopg
 
+from app.cli.process import free_port
 from tests.chaos.servers import alive
-from tests.postgres import _binary, _run, _server_user, free_port
+from tests.postgres import _binary, _run, _server_user
 
 SAFE = ("fsync=on", "synchronous_commit=on", "full_page_writes=on", "max_connections=60")
 

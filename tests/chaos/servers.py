@@ -21,9 +21,9 @@ from typing import Any
 
 import httpx
 
+from app.cli.process import free_port
 from app.settings import Settings
 from tests.chaos import client
-from tests.postgres import free_port
 
 _UP_S = 60.0
 _PR_SET_PDEATHSIG = 1

@@ -15,7 +15,7 @@ from typing import Final
 
 import httpx
 
-from tests.postgres import free_port
+from app.cli.process import free_port
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _START_S: Final = 300.0
