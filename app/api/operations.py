@@ -134,9 +134,9 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string", "minLength": 1, "maxLength": 128},
     },
     "ETag": {
-        "description": "The version of what is shown, for If-Match and If-None-Match",
+        "description": "Which edition is shown, for If-Match and If-None-Match",
         "required": True,
-        "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
+        "schema": {"type": "string", "pattern": '^"[0-9]+-[0-9a-f]+"$'},
     },
     "Location": {
         "description": "Where it is found from now on",

@@ -11,7 +11,7 @@ from app.api.operations import answers
 from app.errors import ValidationFailed
 from app.service.values import Consent, DisplayName, check_object
 
-_ETAG: Final = re.compile(r'"?(\d{1,18})"?')
+_ETAG: Final = re.compile(r'"?([0-9A-Za-z-]{1,64})"?')
 
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag that the change is based on")]
 
@@ -87,26 +87,31 @@ class MergeBody(BaseModel):
     """The speaker who is the same person, and who is deleted."""
 
 
-def expected_version(if_match: str | None) -> int | None:
-    """The version in an If-Match header; None without one, or with `*`.
+def etag(edition: str) -> str:
+    """The entity tag of a speaker's edition."""
+    return f'"{edition}"'
+
+
+def expected_edition(if_match: str | None) -> str | None:
+    """The edition in an If-Match header; None without one, or with `*`.
 
     Raises:
-        ValidationFailed: It is no ETag of a speaker.
+        ValidationFailed: It is not one strong entity tag.
     """
     if if_match is None or if_match.strip() == "*":
         return None
     found = _ETAG.fullmatch(if_match.strip())
     if found is None:
         raise ValidationFailed("If-Match", "it is no ETag of a speaker")
-    return int(found[1])
+    return found[1]
 
 
-def is_named(if_none_match: str | None, version: int) -> bool:
-    """Whether an If-None-Match header names this version, so that it need not be sent again.
+def is_named(if_none_match: str | None, edition: str) -> bool:
+    """Whether an If-None-Match header names this edition, so that it need not be sent again.
 
     Source: RFC 9110, section 13.1.2.
     """
     if if_none_match is None:
         return False
     tags = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
-    return "*" in tags or f'"{version}"' in tags
+    return "*" in tags or etag(edition) in tags

@@ -119,7 +119,7 @@ def update_speaker(
     metadata_patch: Mapping[str, Any] | None = None,
     consent: Mapping[str, Any] | Unset | None = UNSET,
     retain_until: datetime | Unset | None = UNSET,
-    expected_version: int | None = None,
+    expected_edition: str | None = None,
 ) -> SpeakerView:
     """Change what is said about a speaker.
 
@@ -130,7 +130,7 @@ def update_speaker(
         metadata_patch: A JSON merge patch over the metadata; null removes a key.
         consent: The new record of consent, None to remove it, UNSET to leave it.
         retain_until: When the speaker is deleted, None for never, UNSET to leave it.
-        expected_version: Change nothing unless the speaker still has this version.
+        expected_edition: Change nothing unless the speaker is still of this edition.
 
     Returns:
         The speaker after it.
@@ -151,13 +151,13 @@ def update_speaker(
             metadata_patch=metadata_patch,
             consent=consent,
             retain_until=retain_until,
-            expected_version=expected_version,
+            expected_edition=expected_edition,
             by=call.by,
         )
     return _view(call, speaker)
 
 
-def delete_speaker(call: Call, speaker_id: str, *, expected_version: int | None = None) -> Receipt | None:
+def delete_speaker(call: Call, speaker_id: str, *, expected_edition: str | None = None) -> Receipt | None:
     """Delete a speaker and everything stored of the voice; deleting nobody is no error.
 
     Returns:
@@ -170,14 +170,14 @@ def delete_speaker(call: Call, speaker_id: str, *, expected_version: int | None 
     """
     with stage("store"):
         receipt = call.repository.delete_speaker(
-            call.tenant_id, check_speaker_id(speaker_id), expected_version=expected_version, by=call.by
+            call.tenant_id, check_speaker_id(speaker_id), expected_edition=expected_edition, by=call.by
         )
     reach("delete.before_index")
     call.gallery.follow()
     return receipt
 
 
-def reset_speaker(call: Call, speaker_id: str, *, expected_version: int | None = None) -> SpeakerView:
+def reset_speaker(call: Call, speaker_id: str, *, expected_edition: str | None = None) -> SpeakerView:
     """Delete every recording of a speaker, who stays.
 
     Raises:
@@ -188,7 +188,7 @@ def reset_speaker(call: Call, speaker_id: str, *, expected_version: int | None =
     """
     with stage("store"):
         speaker = call.repository.reset_speaker(
-            call.tenant_id, check_speaker_id(speaker_id), expected_version=expected_version, by=call.by
+            call.tenant_id, check_speaker_id(speaker_id), expected_edition=expected_edition, by=call.by
         )
     call.gallery.follow()
     return _view(call, speaker)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -93,6 +93,23 @@ class Holding:
     enrollments_count: int = 0
 
 
+class _Versioned(Protocol):
+    """A speaker's row, or what was read of it."""
+
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def version(self) -> int: ...
+
+
+def edition_of(speaker: _Versioned) -> str:
+    """Names a state of a speaker, in ASCII letters, digits and a hyphen.
+
+    Who is enrolled anew under a name begins at version 1 again; the time of creation tells the two apart.
+    """
+    return f"{speaker.version}-{int(speaker.created_at.timestamp() * 1e6):x}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoredSpeaker:
     """One speaker. `version` grows with every change of it, its enrollments included."""
@@ -108,6 +125,11 @@ class StoredSpeaker:
     version: int
     retain_until: datetime | None = None
     holdings: tuple[Holding, ...] = ()
+
+    @property
+    def edition(self) -> str:
+        """See `edition_of`."""
+        return edition_of(self)
 
     def held(self, model_id: str) -> Holding:
         """The holding under this model; zeros where there is none."""

@@ -12,7 +12,7 @@ from app.failpoints import reach
 from app.store.audit import SERVICE, By, record
 from app.store.database import erase_traces
 from app.store.erasing import POINT_OF, Reason, erase_voice, new_entry, set_opt_out
-from app.store.records import UNSET, Receipt, SpeakerPage, StoredSpeaker, Unset
+from app.store.records import UNSET, Receipt, SpeakerPage, StoredSpeaker, Unset, edition_of
 from app.store.rows import (
     find_speaker,
     in_group,
@@ -82,7 +82,7 @@ class Speakers(Sessions):
         metadata_patch: Mapping[str, Any] | None = None,
         consent: Mapping[str, Any] | Unset | None = UNSET,
         retain_until: datetime | Unset | None = UNSET,
-        expected_version: int | None = None,
+        expected_edition: str | None = None,
         by: By = SERVICE,
     ) -> StoredSpeaker:
         """Changes what is known about a speaker; its enrollments stay.
@@ -94,12 +94,12 @@ class Speakers(Sessions):
             metadata_patch: JSON merge patch (RFC 7396) of the metadata: null removes a key.
             consent: The new record of consent, None for none; UNSET leaves it.
             retain_until: When the speaker is deleted, None for never; UNSET leaves it.
-            expected_version: Change only a speaker that still has this version.
+            expected_edition: Change only a speaker that is still of this edition.
             by: Who does it.
 
         Raises:
             SpeakerNotFound: There is none of that name.
-            ConcurrentModification: The version is another one, or others were first every time.
+            ConcurrentModification: The edition is another one, or others were first every time.
             ValidationFailed: A value cannot be stored.
             StorageUnavailable: The database does not answer.
         """
@@ -110,7 +110,7 @@ class Speakers(Sessions):
         check_storable("metadata", metadata_patch)
 
         def work(session: Session) -> StoredSpeaker:
-            speaker = self._held(session, tenant_id, speaker_id, expected_version)
+            speaker = self._held(session, tenant_id, speaker_id, expected_edition)
             for name, value in given.items():
                 setattr(speaker, name, value)
             if metadata_patch is not None:
@@ -123,19 +123,19 @@ class Speakers(Sessions):
         return self._write(speaker_id, work)
 
     def reset_speaker(
-        self, tenant_id: str, speaker_id: str, *, expected_version: int | None = None, by: By = SERVICE
+        self, tenant_id: str, speaker_id: str, *, expected_edition: str | None = None, by: By = SERVICE
     ) -> StoredSpeaker:
         """Deletes every recording of a speaker; the speaker stays, without any.
 
         Raises:
             SpeakerNotFound: There is none of that name.
-            ConcurrentModification: The version is another one, or others were first every time.
+            ConcurrentModification: The edition is another one, or others were first every time.
             StorageUnavailable: The database does not answer.
         """
 
         def work(session: Session) -> StoredSpeaker:
             galleries = lock_galleries(session, tenant_id)
-            speaker = self._held(session, tenant_id, speaker_id, expected_version)
+            speaker = self._held(session, tenant_id, speaker_id, expected_edition)
             erase_voice(session, self._vault, speaker, galleries, "reset", by)
             touch(speaker)
             return stored_speakers(session, [speaker])[0]
@@ -149,7 +149,7 @@ class Speakers(Sessions):
         tenant_id: str,
         speaker_id: str,
         *,
-        expected_version: int | None = None,
+        expected_edition: str | None = None,
         reason: Reason = "request",
         by: By = SERVICE,
     ) -> Receipt | None:
@@ -158,7 +158,7 @@ class Speakers(Sessions):
         Args:
             tenant_id: Whose speaker.
             speaker_id: Which speaker.
-            expected_version: Delete only a speaker that still has this version.
+            expected_edition: Delete only a speaker that is still of this edition.
             reason: Why, for the receipt. With `retention` one whose time is not over is left alone.
                 With `opt-out` the objection is stored too, whether there was a speaker or not.
             by: Who does it.
@@ -167,7 +167,7 @@ class Speakers(Sessions):
             The receipt; None when there was nobody.
 
         Raises:
-            ConcurrentModification: The version is another one, or others were first every time.
+            ConcurrentModification: The edition is another one, or others were first every time.
             StorageUnavailable: The database does not answer.
         """
 
@@ -180,7 +180,7 @@ class Speakers(Sessions):
                 reach("opt_out.noted")
             if speaker is None or (reason == "retention" and not is_expired(speaker)):
                 return None
-            if expected_version is not None and speaker.version != expected_version:
+            if expected_edition is not None and edition_of(speaker) != expected_edition:
                 raise ConcurrentModification(speaker_id)
             receipt = erase_voice(session, self._vault, speaker, galleries, reason, by)
             session.delete(speaker)
@@ -204,12 +204,12 @@ class Speakers(Sessions):
             return [(tenant_id, speaker_id) for tenant_id, speaker_id in session.execute(query)]
 
     def _held(
-        self, session: Session, tenant_id: str, speaker_id: str, expected_version: int | None
+        self, session: Session, tenant_id: str, speaker_id: str, expected_edition: str | None
     ) -> Speaker:
-        """The locked row of a speaker that is there and has the version."""
+        """The locked row of a speaker that is there and is of the edition."""
         speaker = lock_speaker(session, tenant_id, speaker_id)
         if speaker is None or is_expired(speaker):
             raise SpeakerNotFound(speaker_id)
-        if expected_version is not None and speaker.version != expected_version:
+        if expected_edition is not None and edition_of(speaker) != expected_edition:
             raise ConcurrentModification(speaker_id)
         return speaker

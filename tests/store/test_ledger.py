@@ -74,7 +74,7 @@ def test_what_erases_nothing_is_not_in_it(store: Repository, ledger: Ledger) -> 
     enroll(store, "ada")
     assert store.delete_speaker(TENANT, "nobody") is None
     with pytest.raises(ConcurrentModification):
-        store.delete_speaker(TENANT, "ada", expected_version=17)
+        store.delete_speaker(TENANT, "ada", expected_edition="17-0")
     assert not ledger.path.exists()
 
 

@@ -97,10 +97,25 @@ def test_an_update_changes_what_it_names(repository: Repository) -> None:
 
 def test_an_update_of_an_outdated_version_is_refused(repository: Repository) -> None:
     enroll(repository, "anna")
-    repository.update_speaker(TENANT, "anna", display_name="first", expected_version=1)
+    first = repository.get_speaker(TENANT, "anna").edition
+    repository.update_speaker(TENANT, "anna", display_name="first", expected_edition=first)
     with pytest.raises(ConcurrentModification):
-        repository.update_speaker(TENANT, "anna", display_name="second", expected_version=1)
+        repository.update_speaker(TENANT, "anna", display_name="second", expected_edition=first)
     assert repository.get_speaker(TENANT, "anna").display_name == "first"
+
+
+def test_what_was_known_of_a_deleted_speaker_says_nothing_of_the_next(repository: Repository) -> None:
+    enroll(repository, "anna")
+    old = repository.get_speaker(TENANT, "anna")
+    repository.delete_speaker(TENANT, "anna")
+    enroll(repository, "anna")
+    new = repository.get_speaker(TENANT, "anna")
+    assert new.version == old.version
+    for change in (repository.update_speaker, repository.reset_speaker, repository.delete_speaker):
+        with pytest.raises(ConcurrentModification):
+            change(TENANT, "anna", expected_edition=old.edition)
+    assert repository.get_speaker(TENANT, "anna") == new
+    assert repository.delete_speaker(TENANT, "anna", expected_edition=new.edition) is not None
 
 
 def test_updating_nobody_names_who_is_missing(repository: Repository) -> None:

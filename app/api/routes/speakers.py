@@ -20,7 +20,8 @@ from app.api.patches import (
     IfNoneMatch,
     NewSpeaker,
     SpeakerPatch,
-    expected_version,
+    etag,
+    expected_edition,
     is_named,
 )
 from app.api.replaying import given_id
@@ -38,7 +39,7 @@ RECEIPT_HEADER: Final = "Timbre-Erasure-Receipt"
 
 
 def _tagged(response: Response, view: speakers.SpeakerView) -> SpeakerAnswer:
-    response.headers["ETag"] = f'"{view.speaker.version}"'
+    response.headers["ETag"] = etag(view.speaker.edition)
     return speaker_answer(view)
 
 
@@ -76,7 +77,7 @@ async def get_speaker(
     """Show one speaker. With `If-None-Match` the answer is empty while nothing has changed."""
     view = await run_in_threadpool(speakers.get_speaker, call, speaker_id)
     answer = _tagged(response, view)
-    if is_named(if_none_match, view.speaker.version):
+    if is_named(if_none_match, view.speaker.edition):
         return Response(status_code=304, headers={"ETag": response.headers["ETag"]})
     return answer
 
@@ -136,7 +137,7 @@ async def update_speaker(
         speakers.update_speaker,
         call,
         speaker_id,
-        expected_version=expected_version(if_match),
+        expected_edition=expected_edition(if_match),
         **patch.given(),
     )
     return _tagged(response, view)
@@ -157,7 +158,7 @@ async def delete_speaker(
     `Timbre-Erasure-Receipt` names the receipt, to be read at `/v1/erasures/{receipt_id}`.
     """
     receipt = await run_in_threadpool(
-        speakers.delete_speaker, call, speaker_id, expected_version=expected_version(if_match)
+        speakers.delete_speaker, call, speaker_id, expected_edition=expected_edition(if_match)
     )
     if receipt is not None:
         response.headers[RECEIPT_HEADER] = receipt.receipt_id

@@ -12,7 +12,7 @@ from app.api.answers.speakers import speaker_answer
 from app.api.bodies import json_body, read_json
 from app.api.examples.governance import DISCLOSURE, OPTED_OUT
 from app.api.operations import ALWAYS, ERASING, answers
-from app.api.patches import IfMatch, MergeBody, expected_version
+from app.api.patches import IfMatch, MergeBody, etag, expected_edition
 from app.api.routes.common import Administering, Enrolling
 from app.api.routes.speakers import SpeakerId
 from app.api.schemas.governance import DisclosureAnswer, OptedAnswer
@@ -38,9 +38,9 @@ async def reset_speaker(
 ) -> SpeakerAnswer:
     """Delete every recording of a speaker, who stays and can be enrolled anew."""
     view = await run_in_threadpool(
-        speakers.reset_speaker, call, speaker_id, expected_version=expected_version(if_match)
+        speakers.reset_speaker, call, speaker_id, expected_edition=expected_edition(if_match)
     )
-    response.headers["ETag"] = f'"{view.speaker.version}"'
+    response.headers["ETag"] = etag(view.speaker.edition)
     return speaker_answer(view)
 
 
@@ -64,7 +64,7 @@ async def merge_speakers(
     """Give a speaker the recordings of another who turned out to be the same person, and delete that one."""
     body = await read_json(request, MergeBody)
     view = await run_in_threadpool(speakers.merge_speakers, call, speaker_id, body.other_speaker_id)
-    response.headers["ETag"] = f'"{view.speaker.version}"'
+    response.headers["ETag"] = etag(view.speaker.edition)
     return speaker_answer(view)
 
 

@@ -29,7 +29,7 @@ class Speaker(ProgressAnswer):
     reenrollment_required: bool
     """Something is enrolled, but not under the model that serves."""
     version: int
-    """Grows with every change; also in the ETag."""
+    """Grows with every change."""
     created_at: datetime
     updated_at: datetime
 
