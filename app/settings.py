@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     beside the SQLite file, or data/master.key. Keep a copy apart from the database's: without it no voice can
     be read again."""
     master_key: SecretStr | None = None
-    """The key itself, 32 bytes in base64, in the place of the file."""
+    """The key itself, the text of such a file, in the place of the file."""
     migrate_on_start: bool = True
     """Bring the database to the newest migration at the start; otherwise an older one refuses to start."""
     models_dir: Path = Path("models")

@@ -91,6 +91,7 @@ STATUS: Final[Mapping[type[TimbreError], int]] = {
     errors.LedgerDamaged: 503,
     errors.DatabaseOlder: 503,
     errors.BackupInvalid: 503,
+    errors.DatabaseInUse: 503,
 }
 """The status of each leaf of the exception tree."""
 

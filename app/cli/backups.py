@@ -1,4 +1,4 @@
-"""`timbre backup` and `timbre restore`: the database as one folder, and back, without those erased since."""
+"""`timbre backup`, `restore` and `rekey`: the database as one folder, and back; another master key."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +34,28 @@ def backup(
     if not with_master_key:
         err.print(
             "timbre: the master key is not in it; without a copy of it the backup is noise", markup=False
+        )
+
+
+def rekey(
+    to: Annotated[
+        Path | None, typer.Option(help="File for the new key; by default that of the present one.")
+    ] = None,
+) -> None:
+    """Change the master key: wrap by a new one what the present one has wrapped. Stop every server first."""
+    from app.service.rekey import change_master_key
+
+    try:
+        done = change_master_key(read_settings(), to)
+    except TimbreError as problem:
+        fail(str(problem), exit_code=1)
+    out.print(f"{done.keys} data keys are wrapped by {done.path}", markup=False, soft_wrap=True)
+    if to is not None:
+        err.print(f"timbre: give the servers {to} as their master key", markup=False)
+    if done.former is not None:
+        err.print(
+            f"timbre: backups made until now open with {done.former} only; delete it when you need none",
+            markup=False,
         )
 
 

@@ -8,7 +8,7 @@ import httpx
 import typer
 
 from app.cli import tables
-from app.cli.backups import backup, restore
+from app.cli.backups import backup, rekey, restore
 from app.cli.client import Answer, ask, audio_parts, fail, out, print_json, read_settings, request
 from app.cli.jobs import add_job_commands
 from app.cli.keys import keys
@@ -239,6 +239,7 @@ def demo(
 
 cli.command()(backup)
 cli.command()(restore)
+cli.command()(rekey)
 add_job_commands(cli)
 add_commands(cli)
 

@@ -25,7 +25,7 @@ TimbreError
 │   └── LedgerUnavailable · DetectorUnavailable
 └── StartupError                the service must not start
     ├── ModelInvalid · ProviderUnavailable · SchemaOutdated · MigrationsMissing · MasterKeyInvalid
-    └── LedgerDamaged · DatabaseOlder · BackupInvalid · DetectorInvalid
+    └── LedgerDamaged · DatabaseOlder · DatabaseInUse · BackupInvalid · DetectorInvalid
 """
 
 from app.errors.gallery import (
@@ -56,6 +56,7 @@ from app.errors.gallery import (
 )
 from app.errors.moment import (
     BackupInvalid,
+    DatabaseInUse,
     DatabaseOlder,
     DetectorInvalid,
     DetectorUnavailable,
@@ -136,6 +137,7 @@ __all__ = [
     "Conflict",
     "ConflictingParameters",
     "ConsentRequired",
+    "DatabaseInUse",
     "DatabaseOlder",
     "DecisionNotFound",
     "DetectorInvalid",

@@ -101,7 +101,10 @@ class MigrationsMissing(StartupError):
 @dataclass(eq=False)
 class MasterKeyInvalid(StartupError):
     code = "master_key_invalid"
-    message = "The master key of {name} cannot be used: {problem}. Put back the key of this database."
+    message = (
+        "The master key of {name} cannot be used: {problem}. Put back the key of this database, or run "
+        "`timbre rekey` again where it was cut short."
+    )
     name: str
     problem: str
 
@@ -125,6 +128,13 @@ class DatabaseOlder(StartupError):
         "erased since. Run: timbre restore. If it is another database on purpose, move the ledger away."
     )
     path: str
+
+
+@dataclass(eq=False)
+class DatabaseInUse(StartupError):
+    code = "database_in_use"
+    message = "A server has {database} open; stop every one first."
+    database: str
 
 
 @dataclass(eq=False)

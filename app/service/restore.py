@@ -15,7 +15,7 @@ from app.service.backup import DATABASE, BackupManifest, read_backup
 from app.settings import Settings
 from app.store import Repository, Vault, make_engine, upgrade
 from app.store.copying import check_file, count_rows, is_empty, open_copy, put_back
-from app.store.database import revisions
+from app.store.database import check_unused, revisions
 from app.store.ledger import Entry, Ledger
 
 _WITHOUT: Final = "; without one, whoever was erased since is back: --without-ledger says that this is meant"
@@ -57,6 +57,7 @@ def restore_backup(
         BackupInvalid: The backup is damaged, the database not empty, or the ledger missing or cut short.
         MasterKeyInvalid: The backup or a ledger was made with another master key.
         LedgerDamaged: A ledger was changed.
+        DatabaseInUse: A server runs.
         SchemaOutdated: The backup is of a newer program.
         StorageUnavailable: The database does not answer.
     """
@@ -81,6 +82,7 @@ def _check_target(settings: Settings, vault: Vault, folder: Path, *, replace: bo
     upgrade(settings.database_url, vault)
     engine = make_engine(settings.database_url)
     try:
+        check_unused(engine)
         if not replace and not is_empty(engine):
             raise BackupInvalid(str(folder), "the database is not empty; --replace throws away what it holds")
     finally:

@@ -16,7 +16,7 @@ from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import MigrationsMissing, SchemaOutdated
+from app.errors import DatabaseInUse, MigrationsMissing, SchemaOutdated
 from app.store.failures import as_unavailable
 from app.store.impatience import limit_silence
 from app.store.vault import Vault
@@ -35,6 +35,9 @@ _POOL: Final[dict[str, Any]] = {
     "pool_timeout": 10,
     "hide_parameters": True,  # or the log of a failed statement would hold names
 }
+_NAME: Final = "timbre"
+_LEAVING_S: Final = 3.0
+"""How long PostgreSQL may take to end the session of a connection that was closed."""
 _MIGRATION_LOCK: Final = 0x74696D627265  # "timbre": the PostgreSQL advisory lock of migrations
 _in_process = threading.Lock()  # alembic keeps the running migration in module globals
 
@@ -66,6 +69,7 @@ def make_engine(url: str, connections: int = 8, *, patient: bool = False) -> Eng
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": 5,
+            "application_name": _NAME,
             "client_encoding": "utf8",  # from a SQL_ASCII database psycopg would hand out bytes
             "keepalives_idle": _STILL_S // 2,
             "keepalives_interval": 2,
@@ -151,6 +155,49 @@ def erase_traces(engine: Engine) -> None:
                 connection.cursor().execute(f"PRAGMA {statement}").fetchall()
         finally:
             connection.cursor().execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+
+
+def check_unused(engine: Engine) -> None:
+    """Makes sure that no other process has the database open.
+
+    Raises:
+        DatabaseInUse: One has.
+        StorageUnavailable: The database does not answer.
+    """
+    engine.dispose()  # its own idle connections are none
+    with as_unavailable():
+        used = _has_file_open(engine) if engine.dialect.name == "sqlite" else _has_sessions(engine)
+    if used:
+        raise DatabaseInUse(engine.url.render_as_string(hide_password=True))
+
+
+def _has_file_open(engine: Engine) -> bool:
+    # Whoever has a file with a write-ahead log open holds a shared lock on it.
+    with closing(sqlite3.connect(engine.url.database or "", timeout=0)) as connection:
+        try:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
+            connection.execute("BEGIN EXCLUSIVE")
+            connection.rollback()
+        except sqlite3.OperationalError as problem:
+            if problem.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                return True
+            raise
+    return False
+
+
+def _has_sessions(engine: Engine) -> bool:
+    others = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = :name AND pid <> pg_backend_pid()"
+    )
+    deadline = time.monotonic() + _LEAVING_S
+    while True:
+        with engine.connect() as connection:
+            if not connection.scalar(others, {"name": _NAME}):
+                return False
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.1)
 
 
 # ---------------------------------------------------------------- migrations

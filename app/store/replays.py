@@ -13,7 +13,7 @@ from app.store.sessions import Sessions
 from app.store.tables import Replay
 from app.store.writes import lock_speaker
 
-_WRAPPED_BYTES: Final = 60
+WRAPPED_BYTES: Final = 60
 """A wrapped data key: nonce, key and tag."""
 _ABANDONED: Final = timedelta(hours=1)
 """By how much a key that was given back is made older, so that no lease holds it any more."""
@@ -139,7 +139,7 @@ class Replays(Sessions):
         assert row.fingerprint is not None
         assert row.status is not None
         assert row.sealed is not None
-        wrapped, sealed = row.sealed[:_WRAPPED_BYTES], row.sealed[_WRAPPED_BYTES:]
+        wrapped, sealed = row.sealed[:WRAPPED_BYTES], row.sealed[WRAPPED_BYTES:]
         return StoredReplay(
             route=row.route,
             fingerprint=row.fingerprint,

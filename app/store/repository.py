@@ -11,6 +11,7 @@ from app.store.jobs import Jobs
 from app.store.profiles import Profiles
 from app.store.recordings import Recordings
 from app.store.reerasing import Reerasing
+from app.store.rekeying import Rekeying
 from app.store.replays import Replays
 from app.store.shadow import Shadows
 from app.store.speakers import Speakers
@@ -20,6 +21,7 @@ class Repository(
     Speakers,
     Profiles,
     Reerasing,
+    Rekeying,
     Centroids,
     Duties,
     Audit,

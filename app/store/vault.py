@@ -14,7 +14,7 @@ import hmac
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from app.errors import MasterKeyInvalid
 
 _KEY_BYTES: Final = 32
+_LASTING_BYTES: Final = 2 * _KEY_BYTES
 _NONCE_BYTES: Final = 12
 _WRAPPING: Final = b"data key"
 
@@ -33,12 +34,14 @@ _WRAPPING: Final = b"data key"
 class Vault:
     """The master key and what is done with it; safe to share between threads."""
 
-    def __init__(self, master_key: bytes, name: str = "the master key") -> None:
+    def __init__(self, master_key: bytes, name: str = "the master key", lasting: bytes | None = None) -> None:
         """Take a key of 32 bytes.
 
         Args:
             master_key: Whoever has it can read every stored voice.
             name: Where it came from, for messages.
+            lasting: 64 bytes, which make subjects and proofs: a log cannot be written anew, so they
+                outlive a change of the key. None derives them from it: it is the first.
 
         Raises:
             MasterKeyInvalid: It has another length.
@@ -48,35 +51,66 @@ class Vault:
         self.name: Final = name
         self._wrapper: Final = AESGCM(_derived(master_key, b"timbre wrapping"))
         self._tokens: Final = AESGCM(_derived(master_key, b"timbre tokens"))
-        self._subjects: Final = _derived(master_key, b"timbre subjects")
-        self._proofs: Final = _derived(master_key, b"timbre proofs")
+        first = _derived(master_key, b"timbre subjects") + _derived(master_key, b"timbre proofs")
+        self._lasting: Final = first if lasting is None else lasting
+        if len(self._lasting) != _LASTING_BYTES:
+            raise MasterKeyInvalid(name, f"its second part has {len(self._lasting)} bytes")
+        self._subjects: Final = self._lasting[:_KEY_BYTES]
+        self._proofs: Final = self._lasting[_KEY_BYTES:]
 
     @classmethod
-    def load(cls, path: Path, given: str | None = None) -> Self:
+    def load(cls, path: Path, given: str | None = None, make: Callable[[], str] | None = None) -> Self:
         """Read the master key, or make one where there is none yet.
 
         Args:
             path: File with the key in base64; made, readable by its owner only, when it is missing.
             given: The key itself in base64; the file is not looked at then.
+            make: The text of a new key; None: 32 random bytes.
 
         Raises:
             MasterKeyInvalid: It cannot be read or is no key.
         """
         if given is not None:
-            return cls(_decoded(given, "TIMBRE_MASTER_KEY"), "TIMBRE_MASTER_KEY")
+            return cls._read(given, "TIMBRE_MASTER_KEY")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             except FileExistsError:
-                return cls(_decoded(_settled(path), str(path)), str(path))
+                return cls._read(_settled(path), str(path))
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(base64.b64encode(os.urandom(_KEY_BYTES)).decode() + "\n")
+                file.write((make or _new_key)() + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            return cls(_decoded(path.read_text(encoding="ascii"), str(path)), str(path))
+            return cls._read(path.read_text(encoding="ascii"), str(path))
         except (OSError, UnicodeDecodeError) as problem:
             raise MasterKeyInvalid(str(path), str(getattr(problem, "strerror", problem))) from problem
+
+    @classmethod
+    def _read(cls, text: str, name: str) -> Self:
+        key, _, lasting = text.strip().partition(".")
+        return cls(_decoded(key, name), name, _decoded(lasting, name) if lasting else None)
+
+    def successor(self) -> str:
+        """The text of a new master key that keeps the subjects and proofs of this one."""
+        return f"{_new_key()}.{base64.b64encode(self._lasting).decode()}"
+
+    def succeeds(self, other: "Vault") -> bool:
+        """Whether both make the same subjects and proofs: one was made to take the place of the other."""
+        return hmac.compare_digest(self._lasting, other._lasting)
+
+    def take_over(self, wrapped: bytes, former: "Vault") -> bytes:
+        """A data key that `former` wrapped, wrapped by this master key; one that is already stays as it is.
+
+        Raises:
+            MasterKeyInvalid: Neither has wrapped it.
+        """
+        try:
+            key = former._data_key(wrapped)
+        except MasterKeyInvalid:
+            self._data_key(wrapped)
+            return wrapped
+        return _sealed(self._wrapper, key, _WRAPPING)
 
     def new_data_key(self) -> bytes:
         """A new key for one speaker, wrapped."""
@@ -141,11 +175,13 @@ class Vault:
     def _unwrapped(self, wrapped: bytes | None) -> AESGCM:
         if wrapped is None:
             raise MasterKeyInvalid(self.name, "a speaker has no data key")
+        return AESGCM(self._data_key(wrapped))
+
+    def _data_key(self, wrapped: bytes) -> bytes:
         try:
-            key = self._wrapper.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], _WRAPPING)
+            return self._wrapper.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], _WRAPPING)
         except (InvalidTag, ValueError):
             raise MasterKeyInvalid(self.name, "the stored voices were sealed with another one") from None
-        return AESGCM(key)
 
 
 class Opener:
@@ -165,6 +201,10 @@ class Opener:
 def _sealed(cipher: AESGCM, data: bytes, about: bytes) -> bytes:
     nonce = os.urandom(_NONCE_BYTES)
     return nonce + cipher.encrypt(nonce, data, about)
+
+
+def _new_key() -> str:
+    return base64.b64encode(os.urandom(_KEY_BYTES)).decode()
 
 
 def _derived(master_key: bytes, purpose: bytes) -> bytes:

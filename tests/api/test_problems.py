@@ -19,7 +19,7 @@ from app.settings import Settings
 DOCS = Path(__file__).parents[2] / "docs"
 UNREACHABLE = {
     *("model_invalid", "provider_unavailable", "detector_invalid"),
-    *("backup_invalid", "database_older", "erasure_ledger_damaged"),
+    *("backup_invalid", "database_in_use", "database_older", "erasure_ledger_damaged"),
 }
 """Codes of a start that failed: there is no process to answer with them."""
 

@@ -88,6 +88,7 @@ BY_NAME: dict[str, object] = {
     "kind": "export",
     "status": "applied",
     "changes": {"model": "x"},
+    "former": VAULT,
 }
 
 
@@ -240,8 +241,9 @@ def test_a_writer_that_stands_still_loses_its_locks(
     monkeypatch: pytest.MonkeyPatch, postgres_url: str
 ) -> None:
     """A process that was paused, or whose machine has gone, in the middle of a transaction."""
+    other = make_engine(postgres_url)
     monkeypatch.setattr("app.store.database._IDLE_MS", 500)
-    still, other = make_engine(postgres_url), make_engine(postgres_url)
+    still = make_engine(postgres_url)
 
     def stand_still() -> None:
         with as_unavailable(), still.begin() as connection:

@@ -87,6 +87,7 @@ REFUSALS: Final[tuple[TimbreError, ...]] = (
     errors.MasterKeyInvalid(name="data/master.key", problem="the stored voices were sealed with another one"),
     errors.LedgerDamaged(path="data/timbre.erasures", line=7),
     errors.DatabaseOlder(path="data/timbre.erasures"),
+    errors.DatabaseInUse(database="sqlite:///data/timbre.db"),
     errors.BackupInvalid(path="backups/monday", problem="manifest.json is missing"),
 )
 """An instance of each leaf of the tree."""
