@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from app.errors import (
 )
 
 log: Final = logging.getLogger("timbre.requests")
+refused: Final[Counter[str]] = Counter()
+"""How often this process has refused what was no request yet, by the code."""
 
 
 @dataclass(frozen=True)
@@ -249,3 +252,4 @@ class Connection(HttpToolsProtocol):
         self._wait(self._limits.idle_s)
         line = {"event": "refused", "request_id": request_id, "status": status, "code": refusal.code}
         log.info(json.dumps(line))
+        refused[refusal.code] += 1

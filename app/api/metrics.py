@@ -15,6 +15,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.api import connection
 from app.api.lanes import Lanes
 from app.service.parts import Parts
 from app.service.trace import Trace
@@ -52,6 +53,12 @@ class _Scraped(Collector):
             ):
                 family.add_metric([name], value)
         yield from (places, working, waiting, crowded, shed)
+        below = CounterMetricFamily(
+            "timbre_connections_refused", "Refused before it was a request, by the code", labels=["code"]
+        )
+        for code, number in connection.refused.items():
+            below.add_metric([code], number)
+        yield below
         yield GaugeMetricFamily(
             "timbre_upload_bytes", "Bytes of recordings in memory", value=self._lanes.held_bytes
         )

@@ -64,6 +64,15 @@ def test_what_is_no_request_yet_is_refused(
         assert refusal(everything(connection)) == (status, code)
 
 
+def test_what_was_no_request_is_counted(small: httpx.Client) -> None:
+    name = 'timbre_connections_refused_total{code="headers_too_large"}'
+    before = figure(small, name)
+    with wire(small) as connection:
+        send(connection, GET + b"X: y\r\n" * 10_000)
+        assert refusal(everything(connection)) == (431, "headers_too_large")
+    assert figure(small, name) == before + 1
+
+
 def test_just_within_the_limits_is_taken(small: httpx.Client) -> None:
     with wire(small) as connection:
         send(connection, GET + b"X: y\r\n" * 98 + b"X: " + b"y" * 30_000 + b"\r\n\r\n")
