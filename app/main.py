@@ -251,8 +251,14 @@ def _digits(settings: Settings) -> DigitHearer | None:
     """
     if settings.digit_model is None:
         return None
+    folder = settings.models_dir / settings.digit_model
+    if not folder.is_dir():
+        needed = (
+            "there is no such folder; copy the project's, or set TIMBRE_DIGIT_MODEL=None to do without digits"
+        )
+        raise ModelInvalid(str(folder), needed)
     return DigitHearer.load(
-        settings.models_dir / settings.digit_model,
+        folder,
         provider=settings.provider,
         workers=settings.inference_workers,
         # As for the speaker model: whoever comes here was let in at the gate.
