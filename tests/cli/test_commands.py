@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.cli import commands, tables
-from app.cli.demo import free_port
+from app.cli.process import free_port
 from tests.cli.conftest import Timbre
 from tests.served import clip, wav
 from training.signals import speech_like

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.cli.demo import free_port
+from app.cli.process import free_port
 from tests.cli.conftest import Timbre
 from tests.cli.test_serve import command, surroundings
 from tests.served import audio, clip

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from app.cli.demo import free_port
+from app.cli.process import free_port
 
 
 def command(*words: str) -> list[str]:
