@@ -49,7 +49,7 @@ def main() -> None:
     refused: Counter[object] = Counter()
     for takes in speakers(args.corpus, args.model, rng):
         for place in range(1, len(takes)):
-            cases = [(place, score(takes[place], takes[:place]))]
+            cases: list[tuple[object, float]] = [(place, score(takes[place], takes[:place]))]
             if others:
                 cases.append(("other", score(takes[place], rng.choice(others))))
             for case, found in cases:

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
@@ -65,7 +66,7 @@ def limited(waveform: Waveform) -> Waveform:
     return (waveform / max(1.0, np.abs(waveform).max())).astype(np.float32)
 
 
-def recoded(kind: str, rate: int = SAMPLE_RATE_HZ, **options: object) -> Change:
+def recoded(kind: str, rate: int = SAMPLE_RATE_HZ, **options: Any) -> Change:
     def change(waveform: Waveform, _: random.Random) -> Waveform:
         sent = limited(librosa.resample(waveform, orig_sr=SAMPLE_RATE_HZ, target_sr=rate))
         return decode(encode(sent, kind, rate, **options), max_duration_s=120.0).waveform

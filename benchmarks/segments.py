@@ -161,7 +161,10 @@ def rate(cuts: list[Cut], rules: TurnRules) -> float:
     total = Errors()
     for each in cuts:
         labels = voices_of(each.embeddings, each.cells[:, 1] - each.cells[:, 0], rules)
-        found = [Spoken(*cell, str(label)) for cell, label in zip(each.cells.tolist(), labels, strict=True)]
+        found = [
+            Spoken(begin, end, str(label))
+            for (begin, end), label in zip(each.cells.tolist(), labels, strict=True)
+        ]
         total += errors(each.truth, found)
     return total.rate
 

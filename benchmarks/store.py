@@ -82,7 +82,8 @@ def measure(repository: Repository, rows: np.ndarray) -> dict[str, float]:
         news = repository.changes_since("default", MODEL, 0).changes
         index.clear(partition)
         keys = np.array([change.speaker_key for change in news])
-        index.upsert(partition, keys, np.stack([change.embedding for change in news]))
+        embeddings = [change.embedding for change in news if change.embedding is not None]
+        index.upsert(partition, keys, np.stack(embeddings))
 
     def enroll() -> None:
         digest = hashlib.sha256(b"%d" % next(clips)).hexdigest()

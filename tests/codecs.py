@@ -75,7 +75,7 @@ def _encode_ffmpeg(
         for frame in (*convert.resample(whole), *convert.resample(None)):
             fifo.write(frame)
         size = stream.codec_context.frame_size or 1_024
-        while (frame := fifo.read(size, partial=True)) is not None:
-            container.mux(stream.encode(frame))
+        while (part := fifo.read(size, partial=True)) is not None:
+            container.mux(stream.encode(part))
         container.mux(stream.encode(None))
     return file.getvalue()

@@ -30,7 +30,7 @@ def postgres_server() -> Iterator[str]:
 def _execute(server: str, statement: str) -> None:
     address = make_url(server).set(drivername="postgresql")
     with psycopg.connect(address.render_as_string(hide_password=False), autocommit=True) as connection:
-        connection.execute(statement)  # type: ignore[call-overload]
+        connection.execute(statement)
 
 
 def _postgres_database(server: str, template: str) -> Iterator[str]:

@@ -139,7 +139,8 @@ def process(
     """
     named = settings.model_dump(exclude_defaults=True) | {"master_key": settings.given_master_key}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRE_")}
-    kept |= {f"TIMBRE_{name.upper()}": str(value) for name, value in named.items()} | environment
+    kept |= {f"TIMBRE_{name.upper()}": str(value) for name, value in named.items()}
+    kept |= environment
     with server_process(kept, log or Path(os.devnull), flags) as served:
         yield served
 

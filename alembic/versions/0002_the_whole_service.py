@@ -222,7 +222,9 @@ def upgrade() -> None:
     op.add_column("speakers", sa.Column("data_key", sa.LargeBinary()))
     op.add_column("speakers", sa.Column("retain_until", MOMENT))
     op.create_index("ix_speakers_retain_until", "speakers", ["retain_until"])
-    tenants = sa.table("tenants", *map(sa.column, ("tenant_id", "created_at")), sa.column("policy", JSON))
+    tenants = sa.table(
+        "tenants", sa.column("tenant_id"), sa.column("created_at", MOMENT), sa.column("policy", JSON)
+    )
     now = datetime.now(UTC)
     op.bulk_insert(tenants, [{"tenant_id": "default", "policy": {}, "created_at": now.replace(tzinfo=None)}])
     _rewrite_embeddings(seal=True)

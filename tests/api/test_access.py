@@ -68,7 +68,7 @@ def test_without_keys_the_machine_itself_is_let_in_and_afterwards_nobody(
 def test_a_wrong_key_is_refused(served: tuple[FastAPI, httpx.Client], wrong: str) -> None:
     app, client = served
     token = key(app)
-    headers = {"Authorization": f"Bearer {wrong}".encode()}
+    headers = {b"Authorization": f"Bearer {wrong}".encode()}
     assert_problem(client.get("/v1/speakers", headers=headers), 401, "unauthorized")
     altered = token[:-1] + ("A" if token[-1] != "A" else "B")
     assert_problem(client.get("/v1/speakers", headers=bearer(altered)), 401, "unauthorized")

@@ -281,7 +281,11 @@ def test_nobody_else_can_use_it(two: Two) -> None:
     assert_problem(
         two.verify(asked["challenge_id"], asked["digits"], speaker_id="bob"), 404, "challenge_not_found"
     )
-    theirs = {"files": audio(clip(1)), "data": {"speaker_id": "ada"}, "headers": two.other_tenant}
+    theirs: dict[str, Any] = {
+        "files": audio(clip(1)),
+        "data": {"speaker_id": "ada"},
+        "headers": two.other_tenant,
+    }
     post("/enroll", **theirs).raise_for_status()
     wish = ANYBODY | {"challenge_id": asked["challenge_id"]}
     refused = post("/verify", files=audio(wav(spoken(asked["digits"]))), data=wish, headers=two.other_tenant)

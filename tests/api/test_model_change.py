@@ -102,7 +102,7 @@ def test_who_was_not_kept_has_to_speak_again(two_models: Path, database_url: str
         assert (row["speaker_id"], row["code"]) == ("ada", "reenrollment_required")
         assert coverage(client) == (2, 1, 1)
         client.post("/v1/models/next:activate")
-        probe = {"files": audio(clip(1, 5)), "data": {"speaker_id": "ada"}}
+        probe: dict[str, Any] = {"files": audio(clip(1, 5)), "data": {"speaker_id": "ada"}}
         assert_problem(client.post("/verify", **probe), 409, "reenrollment_required")
         shown = {each["speaker_id"]: each for each in client.get("/v1/speakers").json()["speakers"]}
         assert [shown[name]["reenrollment_required"] for name in ("ada", "bob")] == [True, False]

@@ -129,7 +129,7 @@ def test_a_speaker_whose_time_is_over_is_gone_at_once_and_then_deleted(served: S
 def test_whoever_comes_back_after_the_time_begins_anew(served: Served) -> None:
     _, client = served
     soon = datetime.now(UTC) + timedelta(seconds=4)
-    old = {"display_name": "Old", "metadata": '{"group": "old"}'}
+    old: dict[str, Any] = {"display_name": "Old", "metadata": '{"group": "old"}'}
     enroll(client, "ada", voice=1, retain_until=soon.isoformat(), **old)
     until(soon)
     again = client.post("/enroll", files=audio(clip(8)), data={"speaker_id": "ada"})

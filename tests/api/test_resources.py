@@ -38,8 +38,8 @@ def test_speakers_are_listed_page_by_page(client: httpx.Client) -> None:
     assert seen == [f"voice-{number}" for number in range(5)]
     odd = client.get("/v1/speakers", params={"group": "1"}).json()["speakers"]
     assert [speaker["speaker_id"] for speaker in odd] == ["voice-1", "voice-3"]
-    for wrong, named in [({"limit": 0}, "limit"), ({"cursor": "x"}, "cursor"), ({"limmit": 1}, "limmit")]:
-        refused = client.get("/v1/speakers", params=wrong)
+    for named, wrong in [("limit", "0"), ("cursor", "x"), ("limmit", "1")]:
+        refused = client.get("/v1/speakers", params={named: wrong})
         assert assert_problem(refused, 422, "validation_error")["reasons"][0]["field"] == named
 
 

@@ -49,7 +49,7 @@ def test_a_key_is_compared_by_digest_and_in_constant_time_whatever_is_wrong_with
         good = access.make_key(parts.repository, "default", ["read"]).token
         other = access.make_key(parts.repository, "default", ["read"]).token
         ended = access.make_key(parts.repository, "default", ["read"], days=-1).token
-        monkeypatch.setattr(access.hmac, "compare_digest", watched)
+        monkeypatch.setattr(hmac, "compare_digest", watched)
         assert access.open_call(parts, good, None).caller.may("read")
         wrong = {
             "another's secret": good[:17] + other[17:],
@@ -74,7 +74,7 @@ def test_a_key_is_compared_by_digest_and_in_constant_time_whatever_is_wrong_with
 @contextlib.contextmanager
 def running(models_dir: Path, url: str, folder: Path) -> Iterator[tuple[httpx.Client, int, Path]]:
     """`timbre serve` as it is run, with everything logged; its output is in the file when the block ends."""
-    chosen = {
+    chosen: dict[str, Any] = {
         "model": "tiny", "digit_model": None, "models_dir": models_dir, "database_url": url,
         "master_key": KEY, "jobs_dir": folder / "jobs", "log_level": "debug",
         "erasure_ledger": folder / "timbre.erasures", "keep_audio": True, "audit_decisions": True,

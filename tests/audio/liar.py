@@ -82,5 +82,5 @@ def main(control: int) -> None:
     """Confined like every other."""
     decoder._warm_up = call_filter
     honest()
-    decoder.send_answer = _answer
-    decoder.main(control, lambda data, _: data)
+    decoder.send_answer = _answer  # type: ignore[assignment,attr-defined]
+    decoder.main(control, lambda data, _: data)  # type: ignore[arg-type,return-value]

@@ -101,7 +101,7 @@ def main(control: int) -> None:
 
 
 def _only(layer: str, control: int) -> None:
-    decoder.confine = partial(confine, layers=frozenset({layer}))
+    decoder.confine = partial(confine, layers=frozenset({layer}))  # type: ignore[attr-defined]
     main(control)
 
 

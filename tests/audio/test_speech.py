@@ -15,6 +15,8 @@ def test_a_long_recording_is_analysed_piece_by_piece_with_the_same_result(frames
     np.testing.assert_array_equal(pieces.mask, whole.mask)
     np.testing.assert_array_equal(pieces.power, whole.power)
     np.testing.assert_array_equal(pieces.band_power, whole.band_power)
+    assert pieces.speech_spectrum is not None
+    assert whole.speech_spectrum is not None
     np.testing.assert_allclose(pieces.speech_spectrum, whole.speech_spectrum, rtol=1e-5)
 
 

@@ -48,7 +48,7 @@ def test_without_speech_the_waveform_stays_as_it_is(samples):
 
 
 def test_a_given_mask_is_used():
-    waveform = np.arange(16_000, dtype=np.float32) / 16_000
+    waveform = np.arange(16_000, dtype=np.float32) / np.float32(16_000)
     mask = np.zeros(101, dtype=bool)
     mask[40:60] = True
     np.testing.assert_array_equal(speech_only(waveform, mask), waveform[4_800:11_200])

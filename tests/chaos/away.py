@@ -136,7 +136,7 @@ def endure(
                 for call in (*kept, Probe.alive):
                     fine(call(probe))
         for call in (*lost, *kept, Probe.alive):
-            until(lambda call=call: fine(call(probe)), BACK_S)  # type: ignore[misc]
+            until(lambda call=call: fine(call(probe)), BACK_S)
         assert place.server is not None
         if place.server.ended(0) is not None:
             raise Fault("violation: the service has ended")

@@ -55,18 +55,18 @@ def _clock(cluster: Cluster | None, seed: int) -> None:
 def steps(parent: Servers, cluster: Cluster, seconds: float) -> Iterator[Step]:
     """What is tried; each takes a number of its own."""
     for name in SQLITE:
-        yield f"sqlite, {name}", lambda seed, name=name: on_sqlite(name, parent, seconds, seed)  # type: ignore[misc]
+        yield f"sqlite, {name}", lambda seed, name=name: on_sqlite(name, parent, seconds, seed)
     for name in POSTGRESQL:
         yield (
             f"postgresql, {name}",
-            lambda seed, name=name: on_postgresql(name, parent, cluster, seconds, seed),  # type: ignore[misc]
+            lambda seed, name=name: on_postgresql(name, parent, cluster, seconds, seed),
         )
     for kind, where in (("sqlite", None), ("postgresql", cluster)):
         yield (
             f"{kind}, told to end",
-            lambda seed, where=where: _end(parent, where, min(seconds, 5.0), seed),  # type: ignore[misc]
+            lambda seed, where=where: _end(parent, where, min(seconds, 5.0), seed),
         )
-        yield f"{kind}, clock", lambda seed, where=where: _clock(where, seed)  # type: ignore[misc]
+        yield f"{kind}, clock", lambda seed, where=where: _clock(where, seed)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

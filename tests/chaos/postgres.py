@@ -61,7 +61,7 @@ class Cluster:
     def execute(self, statement: str, database: str = "postgres") -> None:
         """Carry out a statement outside of any transaction."""
         with self.connect(database) as connection:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
     def processes(self) -> list[int]:
         """The server and all that it has started."""

@@ -110,7 +110,7 @@ def _serve(settings: Settings) -> None:
 
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True)
     logging.getLogger("timbre").setLevel("WARNING")
-    address = {"host": settings.host, "port": settings.port, "log_level": "warning"}
+    address: dict[str, Any] = {"host": settings.host, "port": settings.port, "log_level": "warning"}
     config = uvicorn.Config(create_app(settings, patient=True), **address, **server_options(settings))
     uvicorn.Server(config).run()
 

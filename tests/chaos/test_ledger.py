@@ -85,7 +85,7 @@ def test_a_request_is_carried_out_once() -> None:
     assert len(list(doubles([DELETED], [("voice.erased", "c/1", 1), ("voice.erased", "c/2", 1)], []))) == 1
 
 
-def test_what_was_written_is_read_as_it_comes(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_what_was_written_is_read_as_it_comes(tmp_path) -> None:
     writer, read, path = Writer(tmp_path / "ledger"), Read(), tmp_path / "ledger"
     asked = Op("a", "append", "ada", ["x"])
     writer.intent(asked)

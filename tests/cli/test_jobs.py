@@ -39,7 +39,7 @@ def test_a_folder_is_a_tar_that_nobody_wrote(folder: Path) -> None:
     data = b"".join(upload.pieces())
     with tarfile.open(fileobj=BytesIO(data)) as archive:
         names = archive.getnames()
-        read = {name: archive.extractfile(name).read() for name in names}  # type: ignore[union-attr]
+        read = {name: archive.extractfile(name).read() for name in names}
     assert names[0] == "manifest.csv", "the service looks for it first"
     expected = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     assert read == {

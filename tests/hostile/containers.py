@@ -149,7 +149,7 @@ def _packets(kind: str, demuxer: str) -> tuple[Any, list[bytes], int]:
     stream = container.streams.audio[0]
     packets = [packet for packet in container.demux(stream) if packet.size]
     middle = packets[len(packets) // 2]
-    return container, [bytes(middle)], middle.duration
+    return container, [bytes(middle)], int(middle.duration or 0)
 
 
 def repeated(kind: str, demuxer: str, muxer: str, seconds: float) -> bytes:

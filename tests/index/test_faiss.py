@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,10 +93,11 @@ def test_the_searched_matrix_no_longer_holds_an_erased_row() -> None:
     index, rows = FaissIndex(), voices(3)
     index.upsert(HERE, keys(1, 2, 3), rows)
     index.erase(HERE, keys(1))
-    flat = index._rows(HERE).index.index
+    flat: Any = index._rows(HERE).index.index
     import faiss
 
-    matrix = faiss.rev_swig_ptr(faiss.downcast_index(flat).get_xb(), flat.ntotal * DIM)
+    downcast: Any = faiss.downcast_index(flat)
+    matrix = faiss.rev_swig_ptr(downcast.get_xb(), flat.ntotal * DIM)
     np.testing.assert_array_equal(matrix.reshape(-1, DIM), rows[1:])
 
 

@@ -19,7 +19,8 @@ def known_trials(seed: int, targets: int, impostors: int, block: int = 0) -> Exa
     that lie further apart the more speech there is."""
     rng = np.random.default_rng(seed)
     labels = np.repeat([1, 0], [targets, impostors])
-    speech_s = np.exp(rng.uniform(*np.log(FRAME.speech_range_s), len(labels)))
+    least, most = np.log(FRAME.speech_range_s)
+    speech_s = np.exp(rng.uniform(least, most, len(labels)))
     slope = TRUTH.similarity + TRUTH.similarity_x_speech * (np.log(speech_s) - FRAME.centre)
     middle, deviation = 7.5 / 18.0, 0.15
     shift = slope * deviation**2 / 2

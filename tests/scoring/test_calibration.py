@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -300,7 +300,7 @@ def test_a_slope_that_is_negative_in_a_corner_is_refused(
     }
     with pytest.raises(ValueError, match=corner):
         load_calibration(write(tmp_path, calibration(score=asdict(FITTED) | weights)))
-    assert replace(FITTED, **(weights | {"similarity": 6.0}))
+    assert ScoreModel(**{**asdict(FITTED), **weights, "similarity": 6.0})
 
 
 @pytest.mark.parametrize("slope", [0.0, -1.0])

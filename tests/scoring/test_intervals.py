@@ -8,7 +8,9 @@ def share_passed(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(scores[labels == 0] >= 0))
 
 
-def impostors_with_voices(seed: int, speakers: int = 30) -> tuple[np.ndarray, ...]:
+def impostors_with_voices(
+    seed: int, speakers: int = 30
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Every speaker against every other, some of them easily taken for anybody; and one target each."""
     rng = np.random.default_rng(seed)
     names = np.array([f"s{i}" for i in range(speakers)])

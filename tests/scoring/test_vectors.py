@@ -66,7 +66,7 @@ def test_cosine_is_symmetric_bounded_and_blind_to_length(a: np.ndarray, b: np.nd
     similarity = cosine(a, b)
     assert -1.0 <= similarity <= 1.0
     assert cosine(b, a) == similarity
-    assert cosine(a * scale, b) == pytest.approx(similarity, abs=1e-5)
+    assert cosine(a * np.float32(scale), b) == pytest.approx(similarity, abs=1e-5)
     assert similarity == pytest.approx(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)), abs=1e-5)
 
 
@@ -82,7 +82,7 @@ def test_distance_is_that_of_the_directions(a: np.ndarray, b: np.ndarray, scale:
     apart = distance(a, b)
     assert 0.0 <= apart <= 2.0
     assert distance(b, a) == apart
-    assert distance(a * scale, b) == pytest.approx(apart, abs=1e-5)
+    assert distance(a * np.float32(scale), b) == pytest.approx(apart, abs=1e-5)
     assert apart**2 == pytest.approx(2 - 2 * cosine(a, b), abs=1e-5)
 
 

@@ -29,7 +29,7 @@ ADA, BRUNO = Candidate("ada", 0.8, 0.7, 1, 5.5), Candidate("bruno", 0.55, 0.6, 2
 
 def threshold_of(**wishes: float | None) -> Threshold:
     wanted = {"threshold": None, "target_fpir": None, "default_fpir": None} | wishes
-    return choose_for_search(CALIBRATION, 2, default_fmr=0.01, **wanted)  # type: ignore[arg-type]
+    return choose_for_search(CALIBRATION, 2, default_fmr=0.01, **wanted)
 
 
 def explained(

@@ -279,7 +279,7 @@ def harm_done(harm: str, settings: Settings, folder: Path) -> Settings:
         ),
         "manifest missing": (manifest, None),
         "manifest nonsense": (manifest, b"{}"),
-        "byte changed": (database, data),
+        "byte changed": (database, bytes(data)),
         "database missing": (database, None),
         "ledger missing": (ledger, None),
         "ledger cut": (ledger, ledger.read_bytes().splitlines(keepends=True)[0]),

@@ -145,16 +145,17 @@ class Client:
         # Some speakers have many callers at once, most have few.
         slot = slots[min(int(self._chance.expovariate(0.5)), len(slots) - 1)]
         if kind == "identify":
-            return self._identify(slots)
-        if kind == "list":
-            return self._list(slots)
-        if self._board.take(slot):
-            return self._farewell(slot)
-        if kind == "delete":
-            return self._delete(slot)
-        if kind in {"count", "clips", "verify"}:
-            return self._look(slot, kind)
-        return self._enroll(slot, kind)
+            self._identify(slots)
+        elif kind == "list":
+            self._list(slots)
+        elif self._board.take(slot):
+            self._farewell(slot)
+        elif kind == "delete":
+            self._delete(slot)
+        elif kind in {"count", "clips", "verify"}:
+            self._look(slot, kind)
+        else:
+            self._enroll(slot, kind)
 
     # -------------------------------------------------------- reads
 

@@ -105,7 +105,7 @@ class Faults:
         clients = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         with psycopg.connect(self._database, autocommit=True) as connection:
             connection.execute(
-                f"SELECT pg_terminate_backend(pid) {clients} AND {peer}",  # type: ignore[arg-type]
+                f"SELECT pg_terminate_backend(pid) {clients} AND {peer}",
                 {"peer": host.address, "odd": self._chance.randrange(2)},
             )
         self.counts["cuts"] += 1

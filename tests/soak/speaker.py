@@ -1,7 +1,7 @@
 """A speaker as one object: the clips that are enrolled, or nobody."""
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias
 
 Clips: TypeAlias = frozenset[int]
 Speaker: TypeAlias = Clips | None
@@ -39,8 +39,13 @@ def _delete(state: Speaker, _given: object) -> tuple[Speaker, object]:
     return None, state is not None
 
 
-_CHANGES = {"append": _append, "create": _create, "replace": _replace, "delete": _delete}
-_READS = {
+_CHANGES: Final[dict[object, Callable[[Speaker, Any], tuple[Speaker, object]]]] = {
+    "append": _append,
+    "create": _create,
+    "replace": _replace,
+    "delete": _delete,
+}
+_READS: Final[dict[object, Callable[[Speaker], object]]] = {
     "clips": lambda state: state,
     "count": lambda state: None if state is None else len(state),
     "member": lambda state: state is not None,

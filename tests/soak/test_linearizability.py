@@ -163,7 +163,9 @@ def at_random(chance: random.Random) -> list[Operation]:
             history.append(maybe(begun, kind, given, chance.choice([math.inf, ended])))
             continue
         state = chance.choice([None, *clips])
-        result = {"clips": state, "count": state and len(state), "member": state is not None}.get(kind)
+        result: object = {"clips": state, "count": state and len(state), "member": state is not None}.get(
+            kind
+        )
         if given is not None or kind == "delete":
             result = chance.choice([True, False]) if kind == "delete" else (chance.randint(1, 2), given)
         history.append(call(begun, ended, kind, given, result))

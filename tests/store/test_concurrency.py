@@ -3,7 +3,7 @@
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
@@ -21,11 +21,11 @@ from tests.store.makers import MODEL, OTHER_MODEL, TENANT, VAULT, take, voice
 WRITERS = 6
 
 
-def at_once(jobs: list[Callable[[], object]]) -> list[object]:
+def at_once(jobs: Sequence[Callable[..., object]]) -> list[object]:
     """Runs the jobs in threads that start together; an exception is the job's result."""
     start = threading.Barrier(len(jobs))
 
-    def run(job: Callable[[], object]) -> object:
+    def run(job: Callable[..., object]) -> object:
         start.wait(timeout=30)
         try:
             return job()
@@ -125,9 +125,8 @@ def test_a_reader_that_polls_misses_no_change(repository: Repository, database_u
             if choice < 0.15:
                 repository.delete_speaker(TENANT, name)
             elif choice < 0.3:
-                on_existing = "replace"
                 repository.add_enrollments(
-                    TENANT, name, MODEL, [take(1000 * i + step)], on_existing=on_existing
+                    TENANT, name, MODEL, [take(1000 * i + step)], on_existing="replace"
                 )
             else:
                 model = MODEL if choice < 0.8 else OTHER_MODEL
@@ -248,7 +247,7 @@ def test_two_processes_see_each_other_at_once(repository: Repository, database_u
     process = spawn.Process(target=other_process, args=(database_url, there))
     process.start()
 
-    def ask(method: str, *arguments: object) -> object:
+    def ask(method: str, *arguments: object) -> Any:
         here.send((method, arguments))
         assert here.poll(60), "the other process does not answer"
         return here.recv()
@@ -256,7 +255,7 @@ def test_two_processes_see_each_other_at_once(repository: Repository, database_u
     try:
         assert ask("changes_since", TENANT, MODEL, 0) == (0, [])
         key = repository.add_enrollments(TENANT, "anna", MODEL, [take(1)]).speaker.key
-        version, news = ask("changes_since", TENANT, MODEL, 0)  # type: ignore[misc]
+        version, news = ask("changes_since", TENANT, MODEL, 0)
         assert [(change.speaker_key, change.embedding.tobytes()) for change in news] == [
             (key, voice(1).tobytes())
         ]
@@ -266,7 +265,7 @@ def test_two_processes_see_each_other_at_once(repository: Repository, database_u
         assert ask("centroid_of", TENANT, MODEL, "anna") is None
         assert ask("centroids_by_key", TENANT, MODEL, [key]) == []
         later = ask("changes_since", TENANT, MODEL, version)
-        assert (key, None, 0.0) in later.changes  # type: ignore[attr-defined]
+        assert (key, None, 0.0) in later.changes
         assert ask("delete_speaker", TENANT, "ben") is not None
         assert repository.centroid_of(TENANT, MODEL, "ben") is None
         assert repository.changes_since(TENANT, MODEL, 0).changes == []

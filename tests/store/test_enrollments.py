@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -217,6 +218,6 @@ def test_the_database_refuses_to_change_an_enrollment(
         {"audio_sha256": "ABC"},
     ],
 )
-def test_a_recording_that_makes_no_sense_is_refused_before_the_database(changes: dict[str, object]) -> None:
+def test_a_recording_that_makes_no_sense_is_refused_before_the_database(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"enrollment needs|audio_sha256"):
         take(1, **changes)

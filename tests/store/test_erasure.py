@@ -191,7 +191,7 @@ def value_for(column: Column[Any], speaker_key: int) -> Any:
     kind = column.type.python_type
     if kind is str:
         return f"{MARK}-{column.name}"[: getattr(column.type, "length", None) or 99]
-    made = {bytes: os.urandom(64), dict: {"note": f"{MARK}-{column.name}"}}
+    made: dict[type, object] = {bytes: os.urandom(64), dict: {"note": f"{MARK}-{column.name}"}}
     return made.get(kind, 1)
 
 
@@ -212,7 +212,7 @@ def fill_every_table(engine: Engine, speaker_key: int) -> None:
         replay = Base.metadata.tables["replays"]
         connection.execute(replay.insert().values({c.name: value_for(c, speaker_key) for c in replay.c}))
         job, row = Base.metadata.tables["jobs"], Base.metadata.tables["job_rows"]
-        ended = {
+        ended: dict[str, object] = {
             "job_id": "job",
             "tenant_id": TENANT,
             "kind": "import",

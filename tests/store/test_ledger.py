@@ -6,6 +6,7 @@ import os
 import resource
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, text
@@ -233,9 +234,10 @@ def test_processes_and_threads_write_one_chain(store: Repository, ledger: Ledger
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=delete_one, args=(database_url, ledger.path, n)) for n in names[:3]]
     threads = [threading.Thread(target=store.delete_speaker, args=(TENANT, n)) for n in names[3:]]
-    for worker in [*processes, *threads]:
+    workers: list[Any] = [*processes, *threads]
+    for worker in workers:
         worker.start()
-    for worker in [*processes, *threads]:
+    for worker in workers:
         worker.join()
     story = Ledger(ledger.path, VAULT).read()
     assert len(story.entries) == 12

@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import ConcurrentModification, SpeakerNotFound, ValidationFailed
 from app.store import Repository
-from app.store.speakers import merge_patch
+from app.store.rows import merge_patch
 from tests.store.makers import MODEL, OTHER_MODEL, TENANT, take
 
 

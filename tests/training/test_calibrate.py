@@ -86,12 +86,13 @@ def strangers(miniature: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     root = tmp_path_factory.mktemp("strangers")
     sources = read_sources(miniature / "utterances.csv")
     with (root / "utterances.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["utterance_id", "speaker_id", "path", "set"])
-        rows.writerows([s.utterance_id, s.speaker_id, str(s.path), s.set_name] for s in sources)
+        table = csv.writer(file)
+        table.writerow(["utterance_id", "speaker_id", "path", "set"])
+        table.writerows([s.utterance_id, s.speaker_id, str(s.path), s.set_name] for s in sources)
     (root / "trials").mkdir()
-    columns = [(s.utterance_id, s.speaker_id, s.set_name) for s in sources]
-    for name, trials in draw_trials(*zip(*columns, strict=True), most=200).items():
+    columns = zip(*((s.utterance_id, s.speaker_id, s.set_name) for s in sources), strict=True)
+    names, speakers, sets = columns
+    for name, trials in draw_trials(names, speakers, sets, most=200).items():
         rows = zip(trials.labels, trials.enroll, trials.test, strict=True)
         (root / f"trials/{name}.txt").write_text("\n".join(" ".join(map(str, row)) for row in rows))
     return root

@@ -66,8 +66,8 @@ def write_corpus(folder: Path) -> Path:
         for digit, word in enumerate(WORDS):
             add("fsdd", speaker, "train", word, spoken([digit], ("ada", "gus")[n % 2]))
     for split in ("train", "dev"):
-        for word in (0, 9, 5):
-            add("speech_commands", f"s-{split}-{word}", split, WORDS[word], spoken([word], "gus"))
+        for digit in (0, 9, 5):
+            add("speech_commands", f"s-{split}-{digit}", split, WORDS[digit], spoken([digit], "gus"))
         add("speech_commands", f"s-{split}", split, "cat", speech_like(0.6, speaker=2))
         for n in range(3):
             add("speechocean762", f"o-{split}-{n}", split, "four eight one nine", spoken([4, 8, 1, 9]))

@@ -1,5 +1,7 @@
 """Every front end beside librosa, SciPy or the paper, and the same again in ONNX Runtime."""
 
+from typing import Literal
+
 import keras
 import librosa
 import numpy as np
@@ -101,7 +103,7 @@ def test_mfcc_is_librosas(bands: int, coefficients: int) -> None:
 
 @pytest.mark.parametrize("samples", [WINDOW, 3 * WINDOW, 16_000])
 @pytest.mark.parametrize("kind", ["mfcc", "plp"])
-def test_deltas_are_librosas_at_the_edges_too(kind: str, samples: int) -> None:
+def test_deltas_are_librosas_at_the_edges_too(kind: Literal["mfcc", "plp"], samples: int) -> None:
     waveform = speech_like(1.0, speaker=5)[:samples]
     plain, ours = (features(FrontEnd(kind, deltas=n), waveform) for n in (0, 2))
     deltas = [librosa.feature.delta(plain.T, width=9, order=n, axis=-1, mode="nearest") for n in (1, 2)]

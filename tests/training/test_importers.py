@@ -186,7 +186,7 @@ def test_a_dev_split_is_by_speaker_and_always_the_same() -> None:
 @pytest.mark.parametrize(
     ("importer", "expected"), [(voxceleb, "id10001"), (librispeech, "train-clean"), (common_voice, "clips")]
 )
-def test_another_layout_is_refused_with_what_was_expected(importer, expected: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_another_layout_is_refused_with_what_was_expected(importer, expected: str, tmp_path: Path) -> None:
     put(tmp_path / "ann/1.wav", "wav")
     for place in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(LayoutNotFound, match=expected):

@@ -44,7 +44,7 @@ def hidden_voices(speakers: range, takes: int, seed: int) -> tuple[Embeddings, n
 def eer(embeddings: Embeddings, speakers: np.ndarray) -> float:
     left, right = np.triu_indices(len(embeddings), 1)
     scores = np.sum(embeddings[left] * embeddings[right], axis=1, dtype=np.float64)
-    return equal_error_rate(scores, (speakers[left] == speakers[right]).astype(np.int64))
+    return equal_error_rate(np.asarray(scores), (speakers[left] == speakers[right]).astype(np.int64))
 
 
 def test_distances_are_those_of_unit_vectors() -> None:

@@ -36,7 +36,7 @@ def corpus(miniature: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 @pytest.fixture(scope="module")
-def development(miniature: Path, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def development(miniature: Path, tmp_path_factory: pytest.TempPathFactory):
     dev = load_corpus(read_manifest(miniature / "utterances.csv", "dev"), tmp_path_factory.mktemp("cache"))
     return dev, read_trial_folder(miniature / "trials")
 
@@ -47,13 +47,13 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def run(recipe, corpus, development, miniature, tmp_path_factory) -> Path:  # type: ignore[no-untyped-def]
+def run(recipe, corpus, development, miniature, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     train(recipe, corpus, folder, miniature / "noise.csv", development)
     return folder
 
 
-def test_the_loss_falls_and_voices_are_told_apart(run: Path, development) -> None:  # type: ignore[no-untyped-def]
+def test_the_loss_falls_and_voices_are_told_apart(run: Path, development) -> None:
     history = read_history(run / "stage1-margin_softmax")
     losses = [float(row["loss"]) for row in history]
     assert len(losses) == 3
@@ -185,7 +185,7 @@ def test_speakers_aside_without_a_trial_are_an_error(recipe: Recipe, corpus: Cor
 
 def test_the_best_epoch_is_chosen_by_the_speakers_aside(
     recipe: Recipe, corpus: Corpus, development, tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     stage = replace(SOFTMAX, epochs=2, steps=2, batch=2)
     train(replace(recipe, stage=(stage,), aside=0.7), corpus, tmp_path, development=development)
     rows = read_history(tmp_path / "stage1-margin_softmax")

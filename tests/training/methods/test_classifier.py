@@ -32,9 +32,9 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for speaker, (text, hertz), take in itertools.product(range(10), TONES.items(), range(2)):
         name = f"t{speaker}-{text}-{take}"
-        waveform = speech_like(0.8, speaker=speaker, take=take)
-        waveform = 0.6 * waveform + 0.2 * np.sin(2 * np.pi * hertz * np.arange(len(waveform)) / 16_000)
-        soundfile.write(root / f"{name}.flac", waveform, 16_000)
+        voice = speech_like(0.8, speaker=speaker, take=take)
+        tone = np.sin(2 * np.pi * hertz * np.arange(len(voice)) / 16_000)
+        soundfile.write(root / f"{name}.flac", 0.6 * voice + 0.2 * tone, 16_000)
         rows.append(
             {
                 "utterance_id": name,
