@@ -1,7 +1,6 @@
 """Another master key in the place of the present one, which may have been seen by somebody."""
 
 import hashlib
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from app.errors import MasterKeyInvalid
 from app.settings import Settings
 from app.store import Repository, Vault, make_engine
 from app.store.database import check_schema, check_unused
+from app.store.vault import sync
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,7 @@ def _put_in_place(new: Path, path: Path) -> Path:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     former = path.with_name(f"{path.name}.former-{digest}")
     shutil.copy2(path, former)
-    for file in (former, new):
-        _sync(file)
+    sync(former)
     new.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
     return former
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

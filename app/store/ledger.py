@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import LedgerDamaged, LedgerUnavailable
 from app.failpoints import reach
-from app.store.vault import Vault
+from app.store.vault import Vault, sync
 
 Act: TypeAlias = Literal["erase", "take-back", "object", "withdraw", "end-key"]
 """Erase a voice, delete single takes, object to be enrolled, take that back, let an API key expire."""
@@ -213,7 +213,7 @@ class Ledger:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = FileIO(os.open(self.path, flags, 0o600), "r+" if flags & os.O_RDWR else "r")
             if new:
-                _sync_folder(self.path.parent)
+                sync(self.path.parent)
         except OSError as problem:
             raise LedgerUnavailable(problem.strerror or "it cannot be opened") from problem
         deadline = time.monotonic() + _LONGEST_WAIT_S
@@ -315,11 +315,3 @@ def _last_line(file: FileIO) -> tuple[int, str]:
             raise ValueError("no line ends here")
         return 0, _START
     return start + end, tail[:end].rstrip(b"\n")[-64:].decode("ascii")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -82,6 +82,7 @@ class Vault:
                 file.write((make or _new_key)() + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+            sync(path.parent)
             return cls._read(path.read_text(encoding="ascii"), str(path))
         except (OSError, UnicodeDecodeError) as problem:
             raise MasterKeyInvalid(str(path), str(getattr(problem, "strerror", problem))) from problem
@@ -201,6 +202,19 @@ class Opener:
 def _sealed(cipher: AESGCM, data: bytes, about: bytes) -> bytes:
     nonce = os.urandom(_NONCE_BYTES)
     return nonce + cipher.encrypt(nonce, data, about)
+
+
+def sync(path: Path) -> None:
+    """Makes sure that a file, or the names in a folder, outlive a power failure.
+
+    Raises:
+        OSError: The disk fails.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _new_key() -> str:
