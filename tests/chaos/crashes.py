@@ -149,7 +149,8 @@ class Site:
         self.server = self._parent.start(self.settings.model_copy(update={"failpoints": failpoints}), log)
         self._armed = failpoints
         if not self._parent.up(self.server):
-            raise Fault(f"violation: the service does not start: {log.read_text()[-1500:]}")
+            how = self.server.ended(0.0)
+            raise Fault(f"violation: the service ends with {how} at its start: {log.read_text()[-1500:]}")
 
     def once(self, plan: Plan, then: Plan, dice: random.Random) -> None:
         """Let the clients write, kill, look, start again as the next one wants it, look again."""

@@ -45,6 +45,7 @@ def _parent(commands: Connection, signs: client.Signs) -> None:
             if pid == 0:
                 commands.close()
                 _child(_serve if what == "service" else partial(client.write, signals=signs), *rest)
+            _codes.pop(pid, None)  # after some ten thousand processes their numbers come again
             commands.send(pid)
         elif what == "ended":
             commands.send(_ended(*rest))
