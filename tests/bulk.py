@@ -50,7 +50,7 @@ def ended(client: httpx.Client, job_id: str, longest_s: float = 60.0) -> dict[st
     deadline = time.monotonic() + longest_s
     while time.monotonic() < deadline:
         job = dict(client.get(f"/v1/jobs/{job_id}").json())
-        if job["status"] not in {"queued", "running"}:
+        if job["status"] in {"succeeded", "failed", "cancelled"}:
             return job
         time.sleep(0.02)
     raise AssertionError(f"the job does not end: {job}")

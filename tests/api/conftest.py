@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from app.settings import Settings
+from tests.api.wires import until
 from tests.conftest import _postgres_database
 from tests.served import serving, settings_for
 from tests.tiny import write_tiny_model
@@ -50,7 +51,8 @@ def client(shared_server: httpx.Client) -> httpx.Client:
     for job in shared_server.get("/v1/jobs", params={"limit": 1000}).json()["jobs"]:
         forget(shared_server, job["job_id"])  # first, because an import at work would enroll after us
     for speaker in shared_server.get("/v1/speakers", params={"limit": 1000}).json()["speakers"]:
-        assert shared_server.delete(f"/v1/speakers/{speaker['speaker_id']}").status_code == 204
+        path = f"/v1/speakers/{speaker['speaker_id']}"
+        until(lambda path=path: shared_server.delete(path).status_code == 204)
     own = shared_server.get("/v1/policy").json()["own"]
     assert shared_server.patch("/v1/policy", json=dict.fromkeys(own)).status_code == 200
     return shared_server
