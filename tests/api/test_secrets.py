@@ -63,8 +63,10 @@ def test_a_key_is_compared_by_digest_and_in_constant_time_whatever_is_wrong_with
                 access.open_call(parts, token, None)
     assert len(compared) == 1 + len(wrong), "one comparison each"
     assert {len(side) for pair in compared for side in pair} == {64}, "of digests, never of secrets"
-    with make_engine(sqlite_url).connect() as connection:
+    engine = make_engine(sqlite_url)
+    with engine.connect() as connection:
         rows = repr(connection.execute(text("SELECT * FROM api_keys")).all())
+    engine.dispose()
     assert not any(token[17:] in rows for token in (good, other, ended))
 
 
