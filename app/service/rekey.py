@@ -66,7 +66,8 @@ def _put_in_place(new: Path, path: Path) -> Path:
     """The new key gets the name of the former one, which gets one of its own; at no moment is there none."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     former = path.with_name(f"{path.name}.former-{digest}")
-    shutil.copy2(path, former)
+    former.touch(mode=0o600)  # before a byte of the key is in it
+    shutil.copyfile(path, former)
     sync(former)
     new.replace(path)
     sync(path.parent)
