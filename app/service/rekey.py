@@ -44,7 +44,7 @@ def change_master_key(settings: Settings, to: Path | None = None) -> Rekeyed:
     given, path = settings.given_master_key, settings.master_key_path
     if given is not None and to is None:
         raise MasterKeyInvalid("TIMBRE_MASTER_KEY", "it is no file; name one for the new key by --to")
-    engine = make_engine(settings.database_url)
+    engine = make_engine(settings.database_url, patient=True)
     try:
         check_schema(engine)
         check_unused(engine)

@@ -19,8 +19,8 @@ from app.store.vault import Vault
 
 _Value = TypeVar("_Value", int, str)
 _Live: TypeAlias = Select[int, str, bytes | None, bytes | None, float, int, int]
-_CHUNK: Final = 10_000
-"""Values in one IN list; SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535."""
+_CHUNK: Final = 1_000
+"""Values in one IN list. A longer one takes long to be put into words, while the transaction stands still."""
 
 
 class Centroids(Sessions):
