@@ -54,7 +54,6 @@ def change_master_key(settings: Settings, to: Path | None = None) -> Rekeyed:
         if not vault.succeeds(present):
             raise MasterKeyInvalid(str(place), "it was not made to follow the present one; name another file")
         keys = Repository(engine, vault).take_over(present)
-        Repository(engine, vault).check_vault()
     finally:
         engine.dispose()
     if to is not None:

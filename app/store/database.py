@@ -36,6 +36,7 @@ _POOL: Final[dict[str, Any]] = {
     "hide_parameters": True,  # or the log of a failed statement would hold names
 }
 _NAME: Final = "timbre"
+"""By which PostgreSQL lists the sessions of this program."""
 _LEAVING_S: Final = 3.0
 """How long PostgreSQL may take to end the session of a connection that was closed."""
 _MIGRATION_LOCK: Final = 0x74696D627265  # "timbre": the PostgreSQL advisory lock of migrations

@@ -180,8 +180,7 @@ class Speakers(Sessions):
                 reach("opt_out.noted")
             if speaker is None or (reason == "retention" and not is_expired(speaker)):
                 return None
-            if expected_edition is not None and edition_of(speaker) != expected_edition:
-                raise ConcurrentModification(speaker_id)
+            _check_edition(speaker, expected_edition)
             receipt = erase_voice(session, self._vault, speaker, galleries, reason, by)
             session.delete(speaker)
             return receipt
@@ -210,6 +209,10 @@ class Speakers(Sessions):
         speaker = lock_speaker(session, tenant_id, speaker_id)
         if speaker is None or is_expired(speaker):
             raise SpeakerNotFound(speaker_id)
-        if expected_edition is not None and edition_of(speaker) != expected_edition:
-            raise ConcurrentModification(speaker_id)
+        _check_edition(speaker, expected_edition)
         return speaker
+
+
+def _check_edition(speaker: Speaker, expected: str | None) -> None:
+    if expected is not None and edition_of(speaker) != expected:
+        raise ConcurrentModification(speaker.speaker_id)

@@ -51,8 +51,9 @@ class Vault:
         self.name: Final = name
         self._wrapper: Final = AESGCM(_derived(master_key, b"timbre wrapping"))
         self._tokens: Final = AESGCM(_derived(master_key, b"timbre tokens"))
-        first = _derived(master_key, b"timbre subjects") + _derived(master_key, b"timbre proofs")
-        self._lasting: Final = first if lasting is None else lasting
+        if lasting is None:
+            lasting = _derived(master_key, b"timbre subjects") + _derived(master_key, b"timbre proofs")
+        self._lasting: Final = lasting
         if len(self._lasting) != _LASTING_BYTES:
             raise MasterKeyInvalid(name, f"its second part has {len(self._lasting)} bytes")
         self._subjects: Final = self._lasting[:_KEY_BYTES]

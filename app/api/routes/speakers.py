@@ -38,7 +38,8 @@ _ONE = (*ALWAYS, *STORED, errors.InvalidSpeakerId)
 RECEIPT_HEADER: Final = "Timbre-Erasure-Receipt"
 
 
-def _tagged(response: Response, view: speakers.SpeakerView) -> SpeakerAnswer:
+def tagged(response: Response, view: speakers.SpeakerView) -> SpeakerAnswer:
+    """The answer that shows a speaker, with its ETag."""
     response.headers["ETag"] = etag(view.speaker.edition)
     return speaker_answer(view)
 
@@ -76,7 +77,7 @@ async def get_speaker(
 ) -> Any:
     """Show one speaker. With `If-None-Match` the answer is empty while nothing has changed."""
     view = await run_in_threadpool(speakers.get_speaker, call, speaker_id)
-    answer = _tagged(response, view)
+    answer = tagged(response, view)
     if is_named(if_none_match, view.speaker.edition):
         return Response(status_code=304, headers={"ETag": response.headers["ETag"]})
     return answer
@@ -104,7 +105,7 @@ async def create_speaker(request: Request, response: Response, call: Enrolling) 
     name = wish.speaker_id or given_id(request, call) or uuid.uuid4().hex
     view = await run_in_threadpool(speakers.create_speaker, call, name, **given)
     response.headers["Location"] = located(request, f"/v1/speakers/{name}")
-    return _tagged(response, view)
+    return tagged(response, view)
 
 
 @router.patch(
@@ -140,7 +141,7 @@ async def update_speaker(
         expected_edition=expected_edition(if_match),
         **patch.given(),
     )
-    return _tagged(response, view)
+    return tagged(response, view)
 
 
 @router.delete(

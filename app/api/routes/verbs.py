@@ -8,13 +8,12 @@ from starlette.concurrency import run_in_threadpool
 from app import errors
 from app.api import examples
 from app.api.answers.governance import disclosure_answer, opted_answer
-from app.api.answers.speakers import speaker_answer
 from app.api.bodies import json_body, read_json
 from app.api.examples.governance import DISCLOSURE, OPTED_OUT
 from app.api.operations import ALWAYS, ERASING, answers
-from app.api.patches import IfMatch, MergeBody, etag, expected_edition
+from app.api.patches import IfMatch, MergeBody, expected_edition
 from app.api.routes.common import Administering, Enrolling
-from app.api.routes.speakers import SpeakerId
+from app.api.routes.speakers import SpeakerId, tagged
 from app.api.schemas.governance import DisclosureAnswer, OptedAnswer
 from app.api.schemas.speakers import SpeakerAnswer
 from app.service import disclosure, speakers
@@ -40,8 +39,7 @@ async def reset_speaker(
     view = await run_in_threadpool(
         speakers.reset_speaker, call, speaker_id, expected_edition=expected_edition(if_match)
     )
-    response.headers["ETag"] = etag(view.speaker.edition)
-    return speaker_answer(view)
+    return tagged(response, view)
 
 
 @router.post(
@@ -64,8 +62,7 @@ async def merge_speakers(
     """Give a speaker the recordings of another who turned out to be the same person, and delete that one."""
     body = await read_json(request, MergeBody)
     view = await run_in_threadpool(speakers.merge_speakers, call, speaker_id, body.other_speaker_id)
-    response.headers["ETag"] = etag(view.speaker.edition)
-    return speaker_answer(view)
+    return tagged(response, view)
 
 
 @router.post(
