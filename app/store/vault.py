@@ -90,8 +90,8 @@ class Vault:
 
     @classmethod
     def _read(cls, text: str, name: str) -> Self:
-        key, _, lasting = text.strip().partition(".")
-        return cls(_decoded(key, name), name, _decoded(lasting, name) if lasting else None)
+        key, dot, lasting = text.strip().partition(".")
+        return cls(_decoded(key, name), name, _decoded(lasting, name) if dot else None)
 
     def successor(self) -> str:
         """The text of a new master key that keeps the subjects and proofs of this one."""

@@ -84,7 +84,12 @@ def test_a_key_from_the_environment_is_taken_and_no_file_made(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["", "short", "é", base64.b64encode(bytes(31)).decode()])
+GOOD = base64.b64encode(bytes(32)).decode()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "short", "é", base64.b64encode(bytes(31)).decode(), f"{GOOD}.", f"{GOOD}.{GOOD}"]
+)
 def test_a_damaged_key_is_refused_in_words(tmp_path: Path, text: str) -> None:
     path = tmp_path / "master.key"
     path.write_text(text, encoding="utf-8")
