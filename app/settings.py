@@ -130,8 +130,9 @@ class Settings(BaseSettings):
     TIMBRE_MAX_UPLOAD_BYTES, where it is taken, has as many times as long."""
     idle_timeout_s: float = Field(default=10.0, gt=0)
     """Longest silence of a client that has more to send, or does not take its answer, in seconds."""
-    keep_alive_s: int = Field(default=5, ge=1)
-    """Time for which a connection stays open without a request, in seconds."""
+    keep_alive_s: int = Field(default=75, ge=1)
+    """Time for which a connection stays open without a request, in seconds: longer than clients and proxies
+    keep theirs, or a request may meet the end of its connection."""
     max_connections: int = Field(default=512, ge=8)
     """Most connections of one process; above it the one that has been without a request longest is closed."""
     idempotency_lease_s: float = Field(default=15.0, ge=0.2)

@@ -1,5 +1,6 @@
 """Real databases for every test that asks: a file of SQLite, and a PostgreSQL server of our own."""
 
+import gc
 import os
 import shutil
 import uuid
@@ -14,6 +15,14 @@ from app.store.database import upgrade
 from tests.postgres import cluster
 
 TEMPLATE = "timbre_template"
+UNHURRIED = "-cidle_in_transaction_session_timeout=60000"
+"""On a busy machine a test may stand still for longer than a process of the service should."""
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays; looking through it again and again stops every thread for a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +45,8 @@ def _execute(server: str, statement: str) -> None:
 def _postgres_database(server: str, template: str) -> Iterator[str]:
     name = f"timbre_{uuid.uuid4().hex}"
     _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    address = make_url(server).set(database=name).update_query_dict({"options": UNHURRIED})
+    yield address.render_as_string(hide_password=False)
     _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 

@@ -96,8 +96,10 @@ def serving_app(app: FastAPI, settings: Settings | None = None) -> Iterator[http
                 raise RuntimeError("the server does not start")
             time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
+    # As docs/settings.md asks of clients: a connection is given up before the server does so.
+    kept = httpx.Limits(keepalive_expiry=config.timeout_keep_alive / 2)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=kept) as client:
             yield client
     finally:
         server.should_exit = True

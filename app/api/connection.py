@@ -171,8 +171,8 @@ class Connection(HttpToolsProtocol):
         self._got_on = True
         self._arriving = False
         super().on_message_complete()
-        if self._idle:  # it was answered before its end
-            self._wait(self._limits.header_s)
+        if self._idle:  # it was answered before its end, and uvicorn's own timer was unset by what came since
+            self._wait(self.timeout_keep_alive)
 
     def on_response_complete(self) -> None:
         """It is answered; what has not come of it is not waited for much longer."""

@@ -75,7 +75,8 @@ def make_engine(url: str, connections: int = 8, *, patient: bool = False) -> Eng
             "keepalives_idle": _STILL_S // 2,
             "keepalives_interval": 2,
             "tcp_user_timeout": _STILL_S * 1000,
-            "options": address.query.get("options", _session_options(patient)),
+            # Of two values for one name PostgreSQL takes the later.
+            "options": f"{_session_options(patient)} {address.query.get('options', '')}",
         },
     )
     if not patient:

@@ -26,7 +26,7 @@ def small(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         header_timeout_s=0.6,
         idle_timeout_s=0.6,
         body_timeout_s=1.5,
-        keep_alive_s=1,
+        keep_alive_s=3,
         max_recording_bytes=200_000,
         max_uploads_bytes=1_000_000,
         recordings_waiting=20,
@@ -195,6 +195,17 @@ def test_an_idle_connection_is_closed(small: httpx.Client) -> None:
         while step():
             assert time.monotonic() < end, "it is kept for ever"
             time.sleep(0.02)
+
+
+def test_a_connection_whose_upload_was_refused_stays_open_as_long_as_any_other(small: httpx.Client) -> None:
+    with wire(small) as connection:
+        send(connection, UPLOAD + b"Content-Length: %d\r\n\r\n" % (9 * MB))
+        assert one_answer(connection)[0] == 413
+        send(connection, bytes(9 * MB))
+        time.sleep(0.8)  # longer than a header may take, shorter than a connection is kept
+        send(connection, GET + b"\r\n")
+        assert one_answer(connection)[0] == 200
+        assert everything(connection) == b""
 
 
 def test_answers_that_nobody_takes(small: httpx.Client) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event, make_url, text
 
 from app.errors import StorageUnavailable
 from app.store import SERVICE, By, Repository, check_schema, make_engine, upgrade
@@ -237,13 +237,29 @@ def test_a_failed_statement_does_not_show_names(engine: Engine) -> None:
     assert "Secret" not in str(failure.value).split("DETAIL")[0]
 
 
-def test_a_writer_that_stands_still_loses_its_locks(
-    monkeypatch: pytest.MonkeyPatch, postgres_url: str
-) -> None:
+def with_options(url: str, options: str) -> str:
+    return make_url(url).set(query={"options": options}).render_as_string(hide_password=False)
+
+
+def test_what_a_session_is_told_and_what_an_address_changes_of_it(postgres_url: str) -> None:
+    def told(options: str) -> dict[str, str]:
+        engine = make_engine(with_options(postgres_url, options))
+        try:
+            with engine.connect() as connection:
+                names = ("idle_in_transaction_session_timeout", "lock_timeout", "timezone")
+                return {name: connection.execute(text(f"SHOW {name}")).scalar_one() for name in names}
+        finally:
+            engine.dispose()
+
+    usual = told("")
+    assert usual == {"idle_in_transaction_session_timeout": "3s", "lock_timeout": "10s", "timezone": "UTC"}
+    assert told("-c lock_timeout=4000") == {**usual, "lock_timeout": "4s"}
+
+
+def test_a_writer_that_stands_still_loses_its_locks(postgres_url: str) -> None:
     """A process that was paused, or whose machine has gone, in the middle of a transaction."""
     other = make_engine(postgres_url)
-    monkeypatch.setattr("app.store.database._IDLE_MS", 500)
-    still = make_engine(postgres_url)
+    still = make_engine(with_options(postgres_url, "-c idle_in_transaction_session_timeout=500"))
 
     def stand_still() -> None:
         with as_unavailable(), still.begin() as connection:
