@@ -1,6 +1,5 @@
 """Real databases for every test that asks: a file of SQLite, and a PostgreSQL server of our own."""
 
-import gc
 import os
 import shutil
 import uuid
@@ -13,6 +12,7 @@ from sqlalchemy import make_url
 
 from app.store.database import upgrade
 from tests.postgres import cluster
+from tests.served import leave_alone_what_stays
 
 TEMPLATE = "timbre_template"
 UNHURRIED = "-cidle_in_transaction_session_timeout=60000"
@@ -20,9 +20,8 @@ UNHURRIED = "-cidle_in_transaction_session_timeout=60000"
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays; looking through it again and again stops every thread for a second each."""
-    gc.collect()
-    gc.freeze()
+    """What the tests have imported stays too."""
+    leave_alone_what_stays()
 
 
 @pytest.fixture(scope="session")

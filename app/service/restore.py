@@ -79,10 +79,10 @@ def restore_backup(
 
 
 def _check_target(settings: Settings, vault: Vault, folder: Path, *, replace: bool) -> None:
-    upgrade(settings.database_url, vault)
     engine = make_engine(settings.database_url)
     try:
         check_unused(engine)
+        upgrade(settings.database_url, vault)
         if not replace and not is_empty(engine):
             raise BackupInvalid(str(folder), "the database is not empty; --replace throws away what it holds")
     finally:

@@ -17,6 +17,7 @@ from sqlalchemy import make_url, text
 
 from app.errors import (
     BackupInvalid,
+    DatabaseInUse,
     DatabaseOlder,
     LedgerDamaged,
     MasterKeyInvalid,
@@ -374,6 +375,25 @@ def test_a_backup_of_an_older_schema_is_migrated(sqlite_url: str, tmp_path: Path
         assert names(repository) == ["ada"]
         with pytest.raises(SpeakerNotFound):
             repository.get_speaker(TENANT, "bob")
+
+
+def test_a_database_that_is_in_use_is_not_even_migrated(settings: Settings, tmp_path: Path) -> None:
+    with store(settings) as repository:
+        enroll(repository, "anna", 1)
+    make_backup(settings, tmp_path / "monday")
+    migrate(settings.database_url, "0002", VAULT)
+    old = make_engine(settings.database_url)
+    with old.connect() as server:
+        revision = text("SELECT version_num FROM alembic_version")
+        assert server.scalar(revision) == "0002"
+        server.rollback()
+        with pytest.raises(DatabaseInUse):
+            restore_backup(settings, tmp_path / "monday", without_ledger=True, replace=True)
+        assert server.scalar(revision) == "0002"
+    old.dispose()
+    restore_backup(settings, tmp_path / "monday", without_ledger=True, replace=True)
+    with store(settings) as repository:
+        assert names(repository) == ["anna"]
 
 
 def test_a_backup_gives_no_voice_away(settings: Settings, tmp_path: Path) -> None:
