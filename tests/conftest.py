@@ -19,8 +19,9 @@ UNHURRIED = "-cidle_in_transaction_session_timeout=60000"
 """On a busy machine a test may stand still for longer than a process of the service should."""
 
 
-def pytest_collection_finish() -> None:
-    """What the tests have imported stays too."""
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    """What was imported until now, and what Keras has traced, stays too."""
     leave_alone_what_stays()
 
 
