@@ -5,6 +5,7 @@ import json
 import tarfile
 import time
 from base64 import b64encode
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -45,11 +46,13 @@ def start(client: httpx.Client, body: bytes, **headers: str) -> str:
     return str(job["job_id"])
 
 
-def ended(client: httpx.Client, job_id: str, longest_s: float = 60.0) -> dict[str, Any]:
-    """The job once it has ended."""
+def ended(
+    client: httpx.Client, job_id: str, longest_s: float = 60.0, headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The job once it has ended; `headers` say who asks, where the client does not."""
     deadline = time.monotonic() + longest_s
     while time.monotonic() < deadline:
-        job = dict(client.get(f"/v1/jobs/{job_id}").json())
+        job = dict(client.get(f"/v1/jobs/{job_id}", headers=headers).json())
         if job["status"] in {"succeeded", "failed", "cancelled"}:
             return job
         time.sleep(0.02)

@@ -20,7 +20,7 @@ from app.store import Vault
 from app.store.database import check_schema, check_unused, make_engine
 from app.store.ledger import Ledger
 from tests.api.test_operation import serving_lifespan
-from tests.bulk import json_lines
+from tests.bulk import ended, json_lines
 from tests.served import assert_problem, audio, clip, enroll, serving, settings_for
 
 WITH_AUDIO = {"include_audio": "true"}
@@ -146,9 +146,7 @@ def test_an_import_that_waits_goes_on(settings: Settings) -> None:
     assert sum(opens(value, present) for value in wrapped(settings)) == 1
     assert change_master_key(settings).keys == 1
     with serving(settings) as client:
-        while (job := client.get(f"/v1/jobs/{job_id}").json())["status"] in ("queued", "running"):
-            pass
-        assert job["counts"] == {"accepted": 2}
+        assert ended(client, job_id)["counts"] == {"accepted": 2}
 
 
 def test_a_change_that_was_interrupted_is_made_again(settings: Settings) -> None:
